@@ -1,0 +1,90 @@
+import type pg from 'pg';
+import { applyStep } from '../routing/enrichment.ts';
+import type { Phase } from '../routing/phase.ts';
+import { assignRouted } from '../store/assignment.ts';
+import { executeClose } from '../store/closing.ts';
+import { openForContact } from '../store/opening.ts';
+import { readPhase } from '../store/phases.ts';
+import { fallBack, readStepInput, routeByFlow, writeEnrichment } from '../store/steps.ts';
+import type { ContactRef, ConversationRef, NetworkActivities, StepActivities } from '../workflows/contract.ts';
+import type { ActivityMetrics } from './activity-metrics.ts';
+import { guardActivity } from './activity-failure.ts';
+import { requestFields } from './enrichment-request.ts';
+
+export interface ActivityDependencies {
+  readonly pool: pg.Pool;
+  readonly metrics: ActivityMetrics;
+  /** Hosts that `http` enrichment steps may call; every other one fails softly. */
+  readonly allowedHosts: ReadonlySet<string>;
+}
+
+/**
+ * The steps of the actors, over the store. A step that was superseded is no error: the phase in its answer tells the actor
+ * what is true now.
+ */
+export function createActivities({ pool, metrics, allowedHosts }: ActivityDependencies): StepActivities & NetworkActivities {
+  const activities: StepActivities & NetworkActivities = {
+    async openConversation(contact: ContactRef): Promise<Phase> {
+      const { phase, opened } = await openForContact(pool, contact);
+      if (opened) metrics.opened.inc();
+      return phase;
+    },
+
+    async enrichConversation(conversation: ConversationRef): Promise<Phase> {
+      return enrich(conversation, () => Promise.reject(new Error('this flow leaves the house')));
+    },
+
+    async enrichOverNetwork(conversation: ConversationRef): Promise<Phase> {
+      return enrich(conversation, (step, facts) => requestFields(step, { conversation, facts, allowedHosts }));
+    },
+
+    async routeConversation(conversation: ConversationRef): Promise<Phase> {
+      await routeByFlow(pool, conversation);
+      return readPhase(pool, conversation);
+    },
+
+    async assignConversation(conversation: ConversationRef): Promise<Phase> {
+      await assignRouted(pool, conversation);
+      return readPhase(pool, conversation);
+    },
+
+    async closeConversation(conversation: ConversationRef): Promise<Phase> {
+      const { phase, closed } = await executeClose(pool, conversation);
+      if (closed) metrics.closed.inc();
+      return phase;
+    },
+
+    async fallBackToDefaultTeam(conversation: ConversationRef, reason: string): Promise<Phase> {
+      if (await fallBack(pool, conversation, reason)) metrics.fellBack.inc();
+      return readPhase(pool, conversation);
+    },
+  };
+
+  async function enrich(conversation: ConversationRef, request: StepRequest): Promise<Phase> {
+    const input = await readStepInput(pool, conversation, 'enriching');
+    if (input !== null) {
+      let { fields } = input.facts;
+      const failures: string[] = [];
+      for (const step of input.flow.enrichment) {
+        const known = applyStep(step, { fields, text: input.facts.message.text });
+        if (known !== 'needs response') {
+          fields = known;
+        } else if (step.kind === 'http') {
+          const answer = await request(step, { ...input.facts, fields });
+          fields = { ...fields, ...answer.fields };
+          failures.push(...answer.failures);
+        }
+      }
+      if (failures.length > 0) metrics.enrichmentFailures.inc(failures.length);
+      await writeEnrichment(pool, conversation, { version: input.version, fields, failures });
+    }
+    return readPhase(pool, conversation);
+  }
+
+  return guardActivity(activities, metrics);
+}
+
+type StepRequest = (
+  step: Parameters<typeof requestFields>[0],
+  facts: Parameters<typeof requestFields>[1]['facts'],
+) => ReturnType<typeof requestFields>;

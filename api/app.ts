@@ -1,0 +1,81 @@
+import { LogController, fastify, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
+import type pg from 'pg';
+import type { Config } from '../platform/config.ts';
+import type { Logger } from '../platform/logger.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { MicroBatcher } from '../platform/micro-batcher.ts';
+import type { EventFeed } from '../store/events.ts';
+import type { IngestItem, IngestResult } from '../store/ingest.ts';
+import { authenticateRequests } from './authentication.ts';
+import { documentRoutes } from './documentation.ts';
+import { answerClientError, answerErrors, sendProblem } from './error-answers.ts';
+import { measureRequests } from './http-metrics.ts';
+import type { KeyCache } from './key-cache.ts';
+import { agentsRoutes } from './routes/agents.ts';
+import { channelsRoutes } from './routes/channels.ts';
+import { contactsRoutes } from './routes/contacts.ts';
+import { conversationsRoutes } from './routes/conversations.ts';
+import { eventsRoutes } from './routes/events.ts';
+import { flowsRoutes } from './routes/flows.ts';
+import { healthRoutes } from './routes/health.ts';
+import { keysRoutes } from './routes/keys.ts';
+import { messagesRoutes } from './routes/messages.ts';
+import { teamsRoutes } from './routes/teams.ts';
+import { ajvOptions, prepareValidation } from './validation.ts';
+
+export interface ApiDeps {
+  readonly config: Config;
+  readonly pool: pg.Pool;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly ingest: MicroBatcher<IngestItem, IngestResult>;
+  readonly feed: EventFeed;
+  readonly keys: KeyCache;
+}
+
+/** The whole HTTP interface, not yet listening. It owns none of what it is given: the caller closes those after the app. */
+export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
+  const app = fastify({
+    loggerInstance: deps.logger as FastifyBaseLogger,
+    // Requests are counted and timed by metrics; a line each would cost more than answering them.
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: 256 * 1024,
+    requestTimeout: 30_000,
+    // Whoever is connected already is served while the app closes; new connections are refused by then.
+    return503OnClosing: false,
+    ajv: ajvOptions,
+    frameworkErrors: (error, request, reply) => void sendProblem(error, request as FastifyRequest, reply as never),
+    clientErrorHandler: answerClientError,
+  });
+  acceptJsonOnly(app);
+  answerErrors(app);
+  measureRequests(app, deps.metrics);
+  authenticateRequests(app, deps.keys);
+  prepareValidation(app);
+  await documentRoutes(app);
+
+  await app.register(healthRoutes(deps));
+  const resources = [
+    messagesRoutes,
+    contactsRoutes,
+    conversationsRoutes,
+    agentsRoutes,
+    teamsRoutes,
+    flowsRoutes,
+    eventsRoutes,
+    channelsRoutes,
+    keysRoutes,
+  ];
+  for (const createRoutes of resources) await app.register(createRoutes(deps), { prefix: '/v1' });
+  return app;
+}
+
+function acceptJsonOnly(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body: string, done) => {
+    // Many clients name the type even when they send nothing; whether a body is needed is the schema's business.
+    if (body === '') done(null, undefined);
+    else void parseJson(request, body, done);
+  });
+}

@@ -1,0 +1,96 @@
+// Every error leaves as problem+json: what routes throw, what Fastify refuses before a route runs, what breaks below.
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { BatcherClosedError, QueueFullError } from '../platform/micro-batcher.ts';
+import { isConflict, isConnectionFailure } from '../platform/pool.ts';
+import { PROBLEM_CONTENT_TYPE, Problem, problem, type FieldFault, type ProblemName } from './problems.ts';
+import { describeFaults, type ValidationFault } from './validation.ts';
+
+export function answerErrors(app: FastifyInstance): void {
+  app.setErrorHandler((error: Error, request, reply) => sendProblem(error, request, reply));
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(problem('not_found', { detail: 'There is no such route.' }), request, reply),
+  );
+}
+
+/** Also for errors that Fastify meets before there is a route (`frameworkErrors`). */
+export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const answer = toProblem(error);
+  if (answer.statusCode >= 500) logFailure(answer, error, request);
+  if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', answer.retryAfterSeconds);
+  if (answer.statusCode === 401) reply.header('www-authenticate', 'Bearer');
+  // Serialised here: the route's own serialisers know its successes only.
+  return reply.code(answer.statusCode).type(PROBLEM_CONTENT_TYPE).send(JSON.stringify(answer.body));
+}
+
+/** The catalogue's entry for whatever was thrown. What is not foreseen is `internal`, and tells the caller nothing more. */
+export function toProblem(error: Error): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof QueueFullError || error instanceof BatcherClosedError) {
+    return problem('overloaded', { cause: error });
+  }
+  if (isDatabaseUnavailable(error)) return problem('unavailable', { cause: error });
+  const { code, validation, validationContext } = error as Partial<FastifyError>;
+  if (validation !== undefined) return describeValidation(validation as ValidationFault[], validationContext);
+  const name = code === undefined ? undefined : FRAMEWORK_PROBLEMS[code];
+  if (name !== undefined) return problem(name, { detail: error.message, cause: error });
+  if (error instanceof SyntaxError && (error as Partial<FastifyError>).statusCode === 400) {
+    return problem('bad_json', { detail: error.message, cause: error });
+  }
+  return problem('internal', { cause: error });
+}
+
+const FRAMEWORK_PROBLEMS: Record<string, ProblemName> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'payload_too_large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'bad_json',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'bad_json',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'bad_json',
+  FST_ERR_BAD_URL: 'not_found',
+  FST_ERR_MAX_PARAM_LENGTH: 'not_found',
+};
+
+function describeValidation(faults: ValidationFault[], context: string | undefined): Problem {
+  // A malformed id names nothing that exists, like an id that was never given out.
+  if (context === 'params') return problem('not_found');
+  const errors: FieldFault[] = describeFaults(faults, context === 'body' ? 'pointer' : 'name');
+  return problem('invalid_request', { errors });
+}
+
+/** The statement may well succeed later: the database is away, full, read-only for a failover, or others held the locks. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (isConnectionFailure(error) || isConflict(error)) return true;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return /^(?:25006|25P03|53...|57...|58...)$/.test(code) || error.message === 'Query read timeout';
+}
+
+/** What arrives is no HTTP request, so there is neither a route nor a reply: the answer is written to the socket. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy(error);
+    return;
+  }
+  const { statusCode, body } = problem(SOCKET_PROBLEMS[error.code ?? ''] ?? 'bad_http');
+  const text = JSON.stringify(body);
+  const head = [
+    `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}`,
+    `Content-Type: ${PROBLEM_CONTENT_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(text)}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${text}`);
+}
+
+const SOCKET_PROBLEMS: Record<string, ProblemName> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+};
+
+function logFailure(answer: Problem, error: Error, request: FastifyRequest): void {
+  const context = { problem: answer.problemName, method: request.method, route: request.routeOptions.url };
+  // A load peak or a lost database answers thousands of requests alike: one short line each, the stack only for bugs.
+  if (answer.problemName === 'internal') request.log.error({ ...context, err: error }, 'request failed');
+  else request.log.warn({ ...context, reason: error.message }, 'request refused');
+}

@@ -1,0 +1,53 @@
+import type pg from 'pg';
+import { createMicroBatcher, type MicroBatcher } from '../platform/micro-batcher.ts';
+import { isConflict } from '../platform/pool.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import { ingestMessages, type IngestItem, type IngestResult } from '../store/ingest.ts';
+import { isDatabaseUnavailable } from './error-answers.ts';
+
+/**
+ * Gathers the messages of all requests into few transactions: one transaction a message would be ten times slower. A contact's
+ * identity is in at most one flight, so that its messages cannot overtake each other.
+ */
+export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<IngestItem, IngestResult> {
+  const accepted = metrics.counter('messages_accepted_total', 'Messages stored, duplicates not counted');
+  const duplicates = metrics.counter('messages_duplicate_total', 'Messages that had been stored before');
+  const rows = metrics.histogram(
+    'ingest_batch_messages',
+    'Messages in one flush',
+    [],
+    [1, 2, 5, 10, 20, 50, 100, 200, 500],
+  );
+  const flushSeconds = metrics.histogram(
+    'ingest_flush_seconds',
+    'Time to store one batch, with its commit',
+    [],
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  );
+  const failed = metrics.counter(
+    'ingest_failed_total',
+    'Messages that could not be stored and were answered with an error',
+  );
+
+  const batcher = createMicroBatcher<IngestItem, IngestResult>({
+    name: 'ingest',
+    keyOf: (item) => `${item.workspaceId}/${item.channel}/${item.contact.externalId}`,
+    async flush(items) {
+      const results = await ingestMessages(pool, items);
+      for (const result of results) {
+        if (result.kind === 'accepted') (result.duplicate ? duplicates : accepted).inc();
+      }
+      return results.map((value) => ({ ok: true, value }));
+    },
+    isIsolatable: (error) => isConflict(error) || !isDatabaseUnavailable(error),
+    onFlush(stats) {
+      rows.observe(stats.rows);
+      flushSeconds.observe(stats.durationMs / 1000);
+      if (stats.failedRows > 0) failed.inc(stats.failedRows);
+    },
+  });
+  metrics.gauge('ingest_queued_messages', 'Messages that wait for a flush', [], function () {
+    this.set(batcher.queued);
+  });
+  return batcher;
+}

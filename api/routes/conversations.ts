@@ -1,0 +1,344 @@
+import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { preValidationHookHandler } from 'fastify';
+import { assignManually, type AssignTarget } from '../../store/assignment.ts';
+import { requestClose } from '../../store/closing.ts';
+import { getConversation, listConversations, listDecisions, type ConversationRow } from '../../store/conversations.ts';
+import { getMessage, listMessages } from '../../store/messages.ts';
+import { openByUser } from '../../store/opening.ts';
+import { addReply } from '../../store/replies.ts';
+import type { ApiDeps } from '../app.ts';
+import { actingAgent, requireActingAgent } from '../principal.ts';
+import { problem, type Problem } from '../problems.ts';
+import {
+  Body,
+  decodeCursor,
+  encodeCursor,
+  errorResponses,
+  Id,
+  IdParams,
+  listOf,
+  ListQuery,
+  listQueryProperties,
+  OneOf,
+  SafeText,
+  toPage,
+} from '../schemas.ts';
+import {
+  conversationStates,
+  ConversationView,
+  DecisionView,
+  MessageView,
+  viewConversation,
+  viewDecision,
+  viewMessage,
+} from '../views.ts';
+
+const tags = ['Conversations'];
+const Force = Type.Boolean({ description: 'Assign to the agent even where that exceeds the capacity; it is recorded' });
+
+export function conversationsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    for (const createRoutes of [readRoutes, threadRoutes, openRoutes, assignRoutes, closeRoutes]) {
+      await app.register(createRoutes(deps));
+    }
+  };
+}
+
+function readRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.get(
+      '/conversations',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags,
+          summary: 'List conversations, newest first',
+          querystring: Type.Object(
+            {
+              ...listQueryProperties,
+              state: Type.Optional(OneOf(conversationStates)),
+              contactId: Type.Optional(Id),
+              teamId: Type.Optional(Id),
+              agentId: Type.Optional(Id),
+            },
+            { additionalProperties: false },
+          ),
+          response: { 200: listOf(ConversationView), ...errorResponses() },
+        },
+      },
+      async ({ principal: { workspaceId }, query: { limit, cursor, ...filter } }) => {
+        const after = decodeCursor(cursor);
+        const rows = await listConversations(pool, { workspaceId, filter, after, limit: limit + 1 });
+        return toPage(rows, limit, viewConversation);
+      },
+    );
+
+    app.get(
+      '/conversations/:id',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags,
+          summary: 'Get a conversation',
+          params: IdParams,
+          response: { 200: ConversationView, ...errorResponses(404) },
+        },
+      },
+      async ({ principal: { workspaceId }, params }) =>
+        viewConversation(await requireConversation(pool, workspaceId, params.id)),
+    );
+
+    app.get(
+      '/conversations/:id/decisions',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags,
+          summary: 'List what was decided about a conversation and why, oldest first',
+          params: IdParams,
+          querystring: ListQuery,
+          response: { 200: listOf(DecisionView), ...errorResponses(404) },
+        },
+      },
+      async ({ principal: { workspaceId }, params, query: { limit, cursor } }) => {
+        const after = decodeCursor(cursor);
+        await requireConversation(pool, workspaceId, params.id);
+        const key = { workspaceId, conversationId: params.id };
+        return toPage(await listDecisions(pool, { ...key, after, limit: limit + 1 }), limit, viewDecision);
+      },
+    );
+  };
+}
+
+function threadRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.get(
+      '/conversations/:id/messages',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags,
+          summary: 'List the messages and replies of a conversation in their order',
+          params: IdParams,
+          querystring: ListQuery,
+          response: { 200: listOf(MessageView), ...errorResponses(404) },
+        },
+      },
+      async ({ principal: { workspaceId }, params, query: { limit, cursor } }) => {
+        const afterSequence = Number(decodeCursor(cursor, /^[0-9]{1,15}$/) ?? 0);
+        await requireConversation(pool, workspaceId, params.id);
+        const key = { workspaceId, conversationId: params.id };
+        const rows = await listMessages(pool, { ...key, afterSequence, limit: limit + 1 });
+        const page = toPage(rows, limit, viewMessage);
+        const last = page.items.at(-1);
+        // The thread's order is the sequence, not the id: ids are made by many machines.
+        return { ...page, nextCursor: page.nextCursor && last ? encodeCursor(String(last.sequence)) : null };
+      },
+    );
+
+    app.post(
+      '/conversations/:id/messages',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags,
+          summary: 'Reply to the contact',
+          description: 'With an `externalId`, sending it again answers with the reply that was stored first.',
+          params: IdParams,
+          body: Body({
+            text: SafeText(MAX_TEXT_LENGTH),
+            externalId: Type.Optional(SafeText(256)),
+            agentId: Type.Optional(Id),
+          }),
+          response: { 201: MessageView, ...errorResponses(404, 409, 422) },
+        },
+      },
+      async (request, reply) => {
+        const { workspaceId } = request.principal;
+        const { agentId: named, ...content } = request.body;
+        const agentId = requireActingAgent(request, named);
+        const result = await addReply(pool, { workspaceId, conversationId: request.params.id, agentId, ...content });
+        if (result.kind !== 'stored') throw refusal(result.kind);
+        const message = await getMessage(pool, { workspaceId, messageId: result.messageId });
+        if (message === null) throw new Error(`Reply ${result.messageId} is gone`);
+        return reply.code(201).send(viewMessage(message));
+      },
+    );
+  };
+}
+
+function openRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.post(
+      '/conversations',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags,
+          summary: 'Open a conversation with a contact',
+          description:
+            'No flow runs. It goes to the agent, else into the queue of the team, else into that of the default team. ' +
+            'Where one is open already, the answer is 409 with its id as `conversationId`.',
+          body: Body({
+            contactId: Id,
+            source: Type.Optional(
+              OneOf(['user', 'api'], { description: 'Who opens it: a person (default) or a program' }),
+            ),
+            agentId: Type.Optional(Id),
+            teamId: Type.Optional(Id),
+            force: Type.Optional(Force),
+          }),
+          response: { 201: ConversationView, ...errorResponses(409, 422) },
+        },
+      },
+      async ({ principal, body }, reply) => {
+        const { workspaceId, agentId: byAgentId } = principal;
+        const { contactId, source = 'user' } = body;
+        const result = await openByUser(pool, { workspaceId, contactId, source, to: targetOf(body), byAgentId });
+        if (result.kind === 'already_open') {
+          throw problem('conflict.already_open', { extra: { conversationId: result.conversationId } });
+        }
+        if (result.kind !== 'opened') throw refusal(result.kind);
+        const conversation = await requireConversation(pool, workspaceId, result.conversationId);
+        return reply.code(201).send(viewConversation(conversation));
+      },
+    );
+  };
+}
+
+function assignRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.post(
+      '/conversations/:id/assign',
+      {
+        config: { scope: 'agent' },
+        preValidation: acceptNoBody,
+        schema: {
+          tags,
+          summary: 'Assign by hand, or put back into a queue',
+          description:
+            'To the agent, or into the queue of the team; with neither, back into the queue of its team. ' +
+            'It keeps its place by the time it has waited. The flow does not run again.',
+          params: IdParams,
+          body: Body({
+            agentId: Type.Optional(Id),
+            teamId: Type.Optional(Id),
+            force: Type.Optional(Force),
+            note: Type.Optional(SafeText(2000, { minLength: 0 })),
+          }),
+          response: { 200: ConversationView, ...errorResponses(404, 409, 422) },
+        },
+      },
+      async ({ principal, params, body }) => {
+        const { workspaceId, agentId: byAgentId } = principal;
+        const key = { workspaceId, conversationId: params.id };
+        const note = body.note === undefined ? {} : { note: body.note };
+        const result = await assignManually(pool, { ...key, to: targetOf(body), byAgentId, ...note });
+        if (result.kind !== 'done') throw refusal(result.kind);
+        return viewConversation(await requireConversation(pool, workspaceId, params.id));
+      },
+    );
+  };
+}
+
+function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.post(
+      '/conversations/:id/close',
+      {
+        config: { scope: 'agent' },
+        preValidation: acceptNoBody,
+        schema: {
+          tags,
+          summary: 'Ask for a conversation to be closed',
+          description:
+            'From here on, what the contact writes opens the next conversation. The first request decides category and ' +
+            'summary; a later one, or one for a closed conversation, changes nothing.',
+          params: IdParams,
+          body: Body({
+            category: Type.Optional(SafeText(200)),
+            summary: Type.Optional(SafeText(MAX_TEXT_LENGTH, { minLength: 0 })),
+            agentId: Type.Optional(Id),
+          }),
+          response: { 202: ConversationView, ...errorResponses(404) },
+        },
+      },
+      async (request, reply) => {
+        const { workspaceId } = request.principal;
+        const { agentId: named, ...closing } = request.body;
+        const agentId = actingAgent(request, named);
+        const conversationId = request.params.id;
+        const result = await requestClose(pool, { workspaceId, conversationId, agentId, ...closing });
+        if (result.kind === 'not_found') throw problem('not_found');
+        return reply.code(202).send(viewConversation(await requireConversation(pool, workspaceId, conversationId)));
+      },
+    );
+  };
+}
+
+const MAX_TEXT_LENGTH = 16_384;
+
+const acceptNoBody: preValidationHookHandler = (request, _reply, done) => {
+  request.body ??= {};
+  done();
+};
+
+async function requireConversation(
+  pool: ApiDeps['pool'],
+  workspaceId: string,
+  conversationId: string,
+): Promise<ConversationRow> {
+  const conversation = await getConversation(pool, { workspaceId, conversationId });
+  if (conversation === null) throw problem('not_found');
+  return conversation;
+}
+
+function targetOf({
+  agentId,
+  teamId,
+  force = false,
+}: {
+  agentId?: string;
+  teamId?: string;
+  force?: boolean;
+}): AssignTarget {
+  if (agentId !== undefined && teamId !== undefined) {
+    throw problem('invalid_request', {
+      errors: [{ field: '/teamId', message: 'cannot stand beside agentId', mend: 'Name the agent or the team.' }],
+    });
+  }
+  if (agentId !== undefined) return { kind: 'agent', agentId, force };
+  if (force) {
+    throw problem('invalid_request', {
+      errors: [{ field: '/force', message: 'needs an agentId', mend: 'Leave it out, or name the agent.' }],
+    });
+  }
+  return teamId === undefined ? { kind: 'queue' } : { kind: 'team', teamId };
+}
+
+type Refusal = 'not_found' | 'closed' | 'closing' | 'unknown_contact' | 'unknown_agent' | 'unknown_team' | 'no_room';
+
+function refusal(kind: Refusal): Problem {
+  switch (kind) {
+    case 'not_found':
+      return problem('not_found');
+    case 'closed':
+      return problem('conflict.closed');
+    case 'closing':
+      return problem('conflict.closing');
+    case 'no_room':
+      return problem('conflict.no_room', {
+        errors: [{ field: '/agentId', message: 'has no room', mend: 'Name another agent, or send force: true.' }],
+      });
+    case 'unknown_contact':
+      return unknownReference('/contactId', 'contact');
+    case 'unknown_agent':
+      return unknownReference('/agentId', 'agent');
+    case 'unknown_team':
+      return unknownReference('/teamId', 'team');
+  }
+}
+
+function unknownReference(field: string, thing: string): Problem {
+  return problem('unknown_reference', { errors: [{ field, message: `There is no ${thing} with this id.` }] });
+}

@@ -1,0 +1,207 @@
+import { Type, type FastifyPluginAsyncTypebox, type Static } from '@fastify/type-provider-typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { getMessage } from '../../store/messages.ts';
+import type { AcceptedMessage, IngestItem, IngestResult } from '../../store/ingest.ts';
+import type { ApiDeps } from '../app.ts';
+import { toProblem } from '../error-answers.ts';
+import { problem, type FieldFault, type Problem, type ProblemBody } from '../problems.ts';
+import { Body, Id, IdParams, NullableId, ProblemSchema, SafeText, TimestampInput, errorResponses } from '../schemas.ts';
+import { findTextFaults } from '../text-check.ts';
+import { describeFaults, type ValidationFault } from '../validation.ts';
+import { MessageView, viewMessage } from '../views.ts';
+
+const MAX_BATCH_MESSAGES = 500;
+const BATCH_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+
+const Attachment = Body({
+  url: Type.String({ format: 'uri', pattern: '^https?://', maxLength: 2048, description: 'an http or https address' }),
+  contentType: Type.Optional(SafeText(255, { examples: ['image/png'] })),
+  name: Type.Optional(SafeText(255)),
+  size: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Bytes' })),
+});
+
+const Attributes = Type.Unsafe<Record<string, string | number | boolean | null>>({
+  type: 'object',
+  description: 'Laid over those that the contact has; null is a value too',
+  maxProperties: 50,
+  propertyNames: { minLength: 1, maxLength: 64 },
+  additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1024 },
+});
+
+const MessageInput = Body(
+  {
+    channel: SafeText(64, { description: "The channel's key", examples: ['webchat'] }),
+    externalId: SafeText(256, {
+      description: "The message's id in its channel: the same id again is the same message",
+      examples: ['m-1'],
+    }),
+    contact: Body({
+      externalId: SafeText(256, { description: "The contact's id in its channel", examples: ['visitor-7'] }),
+      id: Type.Optional(Id),
+      name: Type.Optional(SafeText(256)),
+      attributes: Type.Optional(Attributes),
+    }),
+    text: Type.Optional(SafeText(16_384)),
+    attachments: Type.Optional(Type.Array(Attachment, { minItems: 1, maxItems: 20 })),
+    sentAt: Type.Optional(TimestampInput),
+  },
+  { description: 'Text, attachments or both' },
+);
+type MessageInput = Static<typeof MessageInput>;
+
+const acceptedProperties = {
+  messageId: Id,
+  contactId: Id,
+  conversationId: NullableId,
+  sequence: Type.Integer({ description: "The contact's messages and the replies to it, numbered without a gap" }),
+  duplicate: Type.Boolean({ description: 'Whether the message had been stored before' }),
+};
+const Accepted = Type.Object(acceptedProperties, {
+  description: 'Stored. conversationId is null while the message waits for a conversation.',
+});
+
+const batchSize = { minItems: 1, maxItems: MAX_BATCH_MESSAGES };
+const BatchInput = Body({ messages: Type.Array(MessageInput, batchSize) });
+// What is checked of the batch as a whole; each message is then checked by itself.
+const BatchEnvelope = Body({ messages: Type.Array(Type.Unknown(), batchSize) });
+
+// One object with all members optional, not a union: the serialiser would validate each item to find the branch.
+const BatchResult = Type.Object(
+  { ...Type.Partial(Accepted).properties, error: Type.Optional(ProblemSchema) },
+  { description: 'As for a single message, or `{error}` with the problem of this message alone' },
+);
+
+export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.post(
+      '/messages',
+      {
+        config: { scope: 'ingest' },
+        schema: {
+          tags: ['Messages'],
+          summary: 'Take in a message',
+          description: 'Answers after the message is stored. Repeating a delivery is harmless.',
+          body: MessageInput,
+          response: { 202: Accepted, ...errorResponses(409, 413, 422) },
+        },
+      },
+      async (request, reply) => {
+        const { workspaceId } = request.principal;
+        const errors = findContentFaults(request.body);
+        if (errors.length > 0) throw problem('invalid_request', { errors });
+        const result = await ingest.add(toIngestItem(workspaceId, request.body));
+        if (result.kind !== 'accepted') throw describeRefusal(result.kind);
+        return reply.code(202).send(viewAccepted(result));
+      },
+    );
+
+    app.post(
+      '/messages/batch',
+      {
+        config: { scope: 'ingest', checksTextItself: true, documentedBody: BatchInput },
+        bodyLimit: BATCH_BODY_LIMIT_BYTES,
+        schema: {
+          tags: ['Messages'],
+          summary: 'Take in up to 500 messages',
+          description: 'One result per message, in order. A message that is refused harms no other.',
+          body: BatchEnvelope,
+          response: {
+            202: Type.Object({ results: Type.Array(BatchResult) }),
+            ...errorResponses(413),
+          },
+        },
+      },
+      async (request, reply) => takeInBatch(request, reply, request.body.messages),
+    );
+
+    app.get(
+      '/messages/:id',
+      {
+        config: { scope: 'agent' },
+        schema: {
+          tags: ['Messages'],
+          summary: 'Read a message',
+          params: IdParams,
+          response: { 200: MessageView, ...errorResponses(404) },
+        },
+      },
+      async (request) => {
+        const message = await getMessage(pool, {
+          workspaceId: request.principal.workspaceId,
+          messageId: request.params.id,
+        });
+        if (message === null) throw problem('not_found');
+        return viewMessage(message);
+      },
+    );
+
+    async function takeInBatch(request: FastifyRequest, reply: FastifyReply, messages: unknown[]) {
+      const { workspaceId } = request.principal;
+      // All are added before any is awaited, so that they travel together and keep their order.
+      const results = await Promise.all(
+        messages.map(async (message) => {
+          try {
+            const result = await ingest.add(toIngestItem(workspaceId, checkMessage(request, message)));
+            return result.kind === 'accepted' ? viewAccepted(result) : viewFault(describeRefusal(result.kind));
+          } catch (error) {
+            return viewFault(toProblem(error as Error));
+          }
+        }),
+      );
+      return reply.code(202).send({ results });
+    }
+  };
+}
+
+/** What the route of a single message has Fastify do. */
+function checkMessage(request: FastifyRequest, message: unknown): MessageInput {
+  const textFaults = findTextFaults(message);
+  if (textFaults.length > 0) throw problem('invalid_request', { errors: textFaults });
+  const validate = request.getValidationFunction(MessageInput) ?? request.compileValidationSchema(MessageInput);
+  if (!validate(message)) {
+    const errors = describeFaults((validate.errors ?? []) as ValidationFault[], 'pointer');
+    throw problem('invalid_request', { errors });
+  }
+  const errors = findContentFaults(message as MessageInput);
+  if (errors.length > 0) throw problem('invalid_request', { errors });
+  return message as MessageInput;
+}
+
+function findContentFaults({ text, attachments }: MessageInput): FieldFault[] {
+  if (text !== undefined || attachments !== undefined) return [];
+  return [{ field: '/text', message: 'is required where there are no attachments', mend: 'Send text or attachments.' }];
+}
+
+function toIngestItem(workspaceId: string, { sentAt, ...message }: MessageInput): IngestItem {
+  // PostgreSQL knows fewer offsets than RFC 3339: it gets UTC.
+  return { workspaceId, ...message, ...(sentAt === undefined ? {} : { sentAt: new Date(sentAt).toISOString() }) };
+}
+
+function viewAccepted({ messageId, contactId, conversationId, sequence, duplicate }: AcceptedMessage) {
+  return { messageId, contactId, conversationId, sequence, duplicate };
+}
+
+function viewFault(fault: Problem): { error: ProblemBody } {
+  return { error: fault.body };
+}
+
+function describeRefusal(kind: Exclude<IngestResult['kind'], 'accepted'>): Problem {
+  switch (kind) {
+    case 'unknown_channel':
+      return problem('unknown_reference', {
+        errors: [{ field: '/channel', message: 'is not the key of a channel', mend: 'Make the channel first.' }],
+      });
+    case 'unknown_contact':
+      return problem('unknown_reference', {
+        errors: [{ field: '/contact/id', message: 'is not a contact', mend: 'Leave it out to make a new contact.' }],
+      });
+    case 'key_of_another_contact':
+      return problem('conflict.key_of_another_contact', {
+        errors: [{ field: '/externalId', message: 'was used in this channel for a message of another contact' }],
+      });
+    case 'identity_of_another_contact':
+      return problem('conflict.identity_of_another_contact', {
+        errors: [{ field: '/contact/externalId', message: 'belongs to another contact than /contact/id' }],
+      });
+  }
+}

@@ -1,0 +1,160 @@
+import {
+  Type,
+  type Static,
+  type TObject,
+  type TProperties,
+  type TSchema,
+  type TUnsafe,
+} from '@fastify/type-provider-typebox';
+import { PROBLEM_CONTENT_TYPE, problem } from './problems.ts';
+
+/** An object that names whatever it does not know: a misspelt field is a fault, not silently dropped. */
+export function Body<P extends TProperties>(properties: P, options: { description?: string } = {}): TObject<P> {
+  return Type.Object(properties, { additionalProperties: false, ...options });
+}
+
+const UUID_PATTERN = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+const UUID = new RegExp(UUID_PATTERN);
+
+/** Ids are given out by the server, in lower case. A malformed id in a path answers 404 like an unknown one. */
+export const Id = Type.String({
+  pattern: UUID_PATTERN,
+  description: 'UUIDv7, in lower case',
+  examples: ['01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11'],
+});
+
+export const NullableId = Nullable(Id);
+
+export const IdParams = Type.Object({ id: Id });
+
+/** Non-empty text of at most `maxLength` code points. NUL and lone surrogates are refused for whole bodies, in text-check.ts. */
+export function SafeText(
+  maxLength: number,
+  options: { minLength?: number; description?: string; examples?: string[] } = {},
+) {
+  return Type.String({ minLength: 1, maxLength, ...options });
+}
+
+/** Plain values become `type: [..., 'null']`, which the serialiser writes faster than an alternative of two schemas. */
+export function Nullable<T extends TSchema>(schema: T): TUnsafe<Static<T> | null> {
+  const { type, enum: words } = schema as { type?: unknown; enum?: unknown };
+  const isPlain = (type === 'string' || type === 'integer' || type === 'number') && words === undefined;
+  return Type.Unsafe<Static<T> | null>(
+    isPlain ? { ...schema, type: [type, 'null'] } : { anyOf: [schema, { type: 'null' }] },
+  );
+}
+
+/** A time in an answer. */
+export const Timestamp = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' });
+
+/** A time in a request. Narrower than the format: a leap second is no Date, and the year 0 is none in PostgreSQL. */
+export const TimestampInput = Type.String({
+  format: 'date-time',
+  pattern: '^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:[.][0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})$',
+  description: 'RFC 3339 date-time with an offset',
+  examples: ['2026-03-01T09:30:00Z'],
+});
+
+/** One of a few words, as `enum` in the OpenAPI document and with one clear fault when it is another. */
+export function OneOf<const V extends readonly string[]>(values: V, options: { description?: string } = {}) {
+  return Type.Unsafe<V[number]>({ type: 'string', enum: [...values], ...options });
+}
+
+export const listQueryProperties = {
+  limit: Type.Integer({ minimum: 1, maximum: 100, default: 50, description: 'How many items a page holds' }),
+  cursor: Type.Optional(Type.String({ maxLength: 256, description: 'nextCursor of the page before' })),
+};
+
+/** Spread `listQueryProperties` to add filters. */
+export const ListQuery = Type.Object(listQueryProperties, { additionalProperties: false });
+
+export function listOf<T extends TSchema>(item: T) {
+  return Type.Object({
+    items: Type.Array(item),
+    nextCursor: Nullable(Type.String({ description: 'null on the last page' })),
+  });
+}
+
+/**
+ * A page of a list that is ordered by id. Ask the store for `limit + 1` rows after `decodeCursor(query.cursor)`: the row too
+ * many tells that there is a next page.
+ */
+export function toPage<Row extends { id: string }, View>(rows: Row[], limit: number, view: (row: Row) => View) {
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return {
+    items: items.map(view),
+    nextCursor: rows.length > limit && last !== undefined ? encodeCursor(last.id) : null,
+  };
+}
+
+export function encodeCursor(id: string): string {
+  return Buffer.from(id, 'utf8').toString('base64url');
+}
+
+/** The id that a cursor stands for, or null when there is none. Throws invalid_request for one that we did not give out. */
+export function decodeCursor(cursor: string | undefined, idPattern: RegExp = UUID): string | null {
+  if (cursor === undefined) return null;
+  const id = Buffer.from(cursor, 'base64url').toString('utf8');
+  if (!idPattern.test(id)) {
+    throw problem('invalid_request', {
+      errors: [{ field: 'cursor', message: 'is not a cursor', mend: 'Send nextCursor of the page before, unchanged.' }],
+    });
+  }
+  return id;
+}
+
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'urn:switchyard:problem:<name>', examples: ['urn:switchyard:problem:not_found'] }),
+    title: Type.String(),
+    status: Type.Integer(),
+    retryable: Type.Boolean({ description: 'Whether the same request may succeed later, unchanged' }),
+    detail: Type.Optional(Type.String()),
+    errors: Type.Optional(
+      Type.Array(
+        Type.Object({
+          field: Type.String({ description: 'JSON pointer into the body, or the name of a parameter' }),
+          message: Type.String(),
+          mend: Type.Optional(Type.String()),
+        }),
+      ),
+    ),
+  },
+  { additionalProperties: true, description: 'RFC 9457 problem' },
+);
+export type ProblemView = Static<typeof ProblemSchema>;
+
+/**
+ * Response entries for the errors an operation can answer with: `response: { 200: View, ...errorResponses(404, 409) }`.
+ * 400, 401, 403, 500 and 503 are always among them.
+ */
+export function errorResponses(...statuses: number[]): Record<never, never> {
+  return problemResponses(400, 401, 403, 500, 503, ...statuses);
+}
+
+/** The same for operations without a key: only the statuses named. */
+export function problemResponses(...statuses: number[]): Record<never, never> {
+  // The type leaves the errors out on purpose: routes throw them, so what a route returns is checked against its own answer.
+  const all = [...new Set(statuses)].sort((a, b) => a - b);
+  return Object.fromEntries(all.map((status) => [status, errorResponse(status)]));
+}
+
+function errorResponse(status: number) {
+  return {
+    description: STATUS_WORDS[status] ?? 'Error',
+    content: { [PROBLEM_CONTENT_TYPE]: { schema: ProblemSchema } },
+  };
+}
+
+const STATUS_WORDS: Record<number, string> = {
+  400: 'The request is not valid',
+  401: 'No valid key',
+  403: 'The key does not allow this',
+  404: 'Not found',
+  409: 'Conflict',
+  413: 'The body is too large',
+  422: 'The request names something that does not exist or lacks something',
+  500: 'Something went wrong here',
+  503: 'Overloaded or the database cannot be reached; try again',
+};

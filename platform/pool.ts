@@ -1,0 +1,144 @@
+import pg from 'pg';
+import type { PoolClient } from 'pg';
+import { ConfigError } from './config.ts';
+import type { Config } from './config.ts';
+import type { Logger } from './logger.ts';
+
+/**
+ * A connection pool. Counts and sequences (int8) arrive as numbers. No statement waits longer than 5 s for a lock or runs
+ * longer than 30 s, and a caller gets a connection within 10 s or an error: a stuck database must not look like a slow one.
+ */
+export function createPool(
+  config: Pick<Config, 'databaseUrl' | 'databasePoolSize'>,
+  { applicationName, logger }: PoolOptions,
+): pg.Pool {
+  if (config.databaseUrl === undefined) {
+    throw new ConfigError([{ variable: 'DATABASE_URL', mend: 'is required here; set it' }]);
+  }
+  const pool = new pg.Pool({
+    connectionString: config.databaseUrl,
+    max: config.databasePoolSize,
+    application_name: applicationName,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    lock_timeout: 5_000,
+    statement_timeout: 30_000,
+    // Only bites when the server does not answer at all (its machine or the network is gone).
+    query_timeout: 40_000,
+    idle_in_transaction_session_timeout: 60_000,
+    types: { getTypeParser },
+  });
+  // Without a listener the loss of an idle connection would end the process. The pool replaces it by itself.
+  pool.on('error', (error) => logger?.warn({ err: error }, 'lost an idle database connection'));
+  // The pool listens only while a client is idle; the loss of a busy one rejects its query, and must do no more.
+  pool.on('connect', (client) => client.on('error', () => undefined));
+  return pool;
+}
+
+/**
+ * Runs `fn` in one transaction: commits what it did when it returns, rolls back when it throws. A connection whose
+ * state is unknown afterwards is destroyed instead of given to the next caller.
+ */
+export async function withTransaction<T>(
+  pool: Pick<pg.Pool, 'connect'>,
+  fn: (tx: PoolClient) => Promise<T>,
+): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  try {
+    await client.query('BEGIN');
+    const result = await fn(client);
+    const { command } = await client.query('COMMIT');
+    // PostgreSQL answers COMMIT with ROLLBACK, and no error, when a statement failed and `fn` swallowed that.
+    if (command !== 'COMMIT') throw new Error('The transaction was rolled back: an error inside it was swallowed.');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch((rollbackError: Error) => {
+      broken = rollbackError;
+    });
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+/**
+ * Runs `fn` again when PostgreSQL gave up on a serialization failure, a deadlock or a lock timeout: in all three the whole
+ * transaction was undone, so `fn` must contain the whole transaction. At most `attempts` runs, then the last error.
+ */
+export async function retryOnConflict<T>(fn: () => Promise<T>, attempts = 5): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await fn();
+    } catch (error) {
+      if (attempt >= attempts || !isConflict(error)) throw error;
+      // Full jitter: those who collided must not come back together.
+      const backoffMs = Math.random() * 10 * 2 ** attempt;
+      await new Promise((resolve) => setTimeout(resolve, backoffMs));
+    }
+  }
+}
+
+/** Whether the transaction lost against another one and may be run again. */
+export function isConflict(error: unknown): boolean {
+  return conflictStates.has(errorCode(error));
+}
+
+/** Whether the database could not be reached or went away, so that trying other rows at once is pointless. */
+export function isConnectionFailure(error: unknown): boolean {
+  const code = errorCode(error);
+  if (code.startsWith('08') || connectionFailureCodes.has(code)) return true;
+  return error instanceof Error && connectionFailureMessage.test(error.message);
+}
+
+export interface PoolOptions {
+  /** Shown by PostgreSQL in pg_stat_activity. */
+  readonly applicationName: string;
+  readonly logger?: Logger;
+}
+
+/** Whatever runs one statement: the pool, or a client inside a transaction. */
+export type Queryable = Pick<pg.ClientBase, 'query'>;
+
+const getTypeParser = ((oid: number, format?: 'text' | 'binary') =>
+  (format === 'binary' ? undefined : textParsers.get(oid)) ??
+  pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser;
+
+// pg-types has a parser for int8[], but its list of names leaves the oid out.
+const int8ArrayOid: number = 1016;
+const parseTextArray: (text: string) => (string | null)[] = pg.types.getTypeParser(int8ArrayOid, 'text');
+const textParsers = new Map<number, (text: string) => unknown>([
+  [pg.types.builtins.INT8, parseInt8],
+  [int8ArrayOid, parseInt8Array],
+]);
+
+function parseInt8Array(text: string): (number | null)[] {
+  return parseTextArray(text).map((item) => (item === null ? null : parseInt8(item)));
+}
+
+function parseInt8(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`The int8 ${text} is no safe integer.`);
+  return value;
+}
+
+function errorCode(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : '';
+}
+
+/** serialization_failure, deadlock_detected, lock_not_available */
+const conflictStates = new Set(['40001', '40P01', '55P03']);
+
+/** admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections; then what sockets and resolvers report */
+const connectionFailureCodes = new Set(
+  '57P01 57P02 57P03 53300 ECONNREFUSED ECONNRESET EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN'.split(
+    ' ',
+  ),
+);
+
+/** node-postgres gives these no code. */
+const connectionFailureMessage =
+  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;

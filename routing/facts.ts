@@ -1,0 +1,36 @@
+import type { Source } from './conversation.ts';
+
+/** What conditions may look at: one conversation with its contact, as it is when the flow decides. */
+export interface RoutingFacts {
+  readonly conversation: { readonly source: Source; readonly priority: number };
+  readonly contact: {
+    readonly id: string;
+    readonly name: string | null;
+    /** JSON as the business sent it. */
+    readonly attributes: Readonly<Record<string, unknown>>;
+  };
+  readonly channel: { readonly key: string; readonly name: string };
+  /** See `joinMessageText`. */
+  readonly message: { readonly text: string };
+  readonly fields: Fields;
+}
+
+/** What the enrichment found out, by field name. */
+export type Fields = Readonly<Record<string, FieldValue>>;
+
+export type FieldValue = string | number | boolean;
+
+export const MAX_MESSAGE_TEXT_CHARS = 4096;
+
+/** The texts of the first messages, one a line, cut to the length that conditions and keywords see. */
+export function joinMessageText(texts: readonly (string | null)[]): string {
+  return cutText(texts.filter((text) => text !== null && text !== '').join('\n'), MAX_MESSAGE_TEXT_CHARS);
+}
+
+/** Cuts to `maxChars` UTF-16 units without leaving half a character at the end. */
+export function cutText(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return text;
+  const last = text.charCodeAt(maxChars - 1);
+  const splitsPair = last >= 0xd800 && last <= 0xdbff;
+  return text.slice(0, splitsPair ? maxChars - 1 : maxChars);
+}

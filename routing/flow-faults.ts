@@ -1,0 +1,107 @@
+import type { TLocalizedValidationError } from 'typebox/error';
+
+/** Turns what the schema check found into faults that a person who writes flows can mend, one for each place. */
+export function flowFaultsOf(errors: readonly TLocalizedValidationError[], path: string): FlowFault[] {
+  const unions = errors.filter((error) => error.keyword === 'anyOf');
+  return errors
+    .filter((error) => !unions.some((union) => union !== error && isMemberOf(error, union)))
+    .flatMap((error) => faultsOfError(error, path + error.instancePath));
+}
+
+export interface FlowFault {
+  /** JSON pointer into the document, such as `/routing/branches/2/when`. */
+  readonly path: string;
+  readonly message: string;
+  readonly mend: string;
+}
+
+/** Regular expressions of the document's strings; each has its mend below. */
+export const FLOW_PATTERNS = {
+  notBlank: String.raw`\S`,
+  fieldName: '^[a-z][A-Za-z0-9_]{0,63}$',
+  id: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+  /** No user name or password: a flow is readable by every agent. */
+  url: String.raw`^https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][^\s#]*)?$`,
+  jsonPointer: '^(/([^~/]|~0|~1)*)*$',
+} as const;
+
+const PATTERN_FAULTS: Readonly<Record<string, Pick<FlowFault, 'message' | 'mend'>>> = {
+  [FLOW_PATTERNS.notBlank]: { message: 'is blank', mend: 'Give a name.' },
+  [FLOW_PATTERNS.fieldName]: {
+    message: 'is no field name',
+    mend: 'Begin with a small letter, then letters, digits or _, 64 characters at most.',
+  },
+  [FLOW_PATTERNS.id]: { message: 'is no id', mend: 'Give the id of a team, a UUID in small letters.' },
+  [FLOW_PATTERNS.url]: {
+    message: 'is no web address',
+    mend: 'Give an http:// or https:// address without user name and fragment.',
+  },
+  [FLOW_PATTERNS.jsonPointer]: { message: 'is no JSON pointer', mend: 'Give a JSON pointer, such as /customer/tier.' },
+};
+
+function isMemberOf(error: TLocalizedValidationError, union: TLocalizedValidationError): boolean {
+  return error.instancePath === union.instancePath && error.schemaPath.startsWith(`${union.schemaPath}/anyOf/`);
+}
+
+function faultsOfError(error: TLocalizedValidationError, path: string): FlowFault[] {
+  switch (error.keyword) {
+    case 'required':
+      return error.params.requiredProperties.map((name) => ({
+        path: `${path}/${name}`,
+        message: 'is missing',
+        mend: `Add ${name}.`,
+      }));
+    case 'boolean':
+      // Comes beside `additionalProperties`, once for each property.
+      return [];
+    case 'additionalProperties':
+      return error.params.additionalProperties.map((name) =>
+        error.schemaPath.endsWith('/properties/fields')
+          ? { path: `${path}/${escapePointer(name)}`, ...patternFault(FLOW_PATTERNS.fieldName) }
+          : {
+              path: `${path}/${escapePointer(name)}`,
+              message: 'is not known here',
+              mend: 'Remove it, or correct its name.',
+            },
+      );
+    case 'pattern':
+      return [{ path, ...patternFault(String(error.params.pattern)) }];
+    case 'const':
+      return [{ path, message: error.message, mend: `Give ${JSON.stringify(error.params.allowedValue)}.` }];
+    case 'type':
+      return [{ path, message: error.message, mend: `Give a value of the type ${String(error.params.type)}.` }];
+    case 'anyOf':
+      return [
+        {
+          path,
+          message: 'is no field value',
+          mend: 'Give a text of at most 1000 characters, a number, true or false.',
+        },
+      ];
+    case 'minLength':
+    case 'minItems':
+    case 'minProperties':
+    case 'minimum':
+      return [{ path, message: error.message, mend: `Give at least ${error.params.limit}${unitOf(error.keyword)}.` }];
+    case 'maxLength':
+    case 'maxItems':
+    case 'maxProperties':
+    case 'maximum':
+      return [{ path, message: error.message, mend: `Give at most ${error.params.limit}${unitOf(error.keyword)}.` }];
+    default:
+      return [{ path, message: error.message, mend: 'Correct the value.' }];
+  }
+}
+
+function patternFault(pattern: string): Pick<FlowFault, 'message' | 'mend'> {
+  return PATTERN_FAULTS[pattern] ?? { message: `must match ${pattern}`, mend: 'Correct the value.' };
+}
+
+function unitOf(keyword: string): string {
+  if (keyword.endsWith('Length')) return ' characters';
+  return keyword.endsWith('Items') || keyword.endsWith('Properties') ? ' entries' : '';
+}
+
+function escapePointer(name: string): string {
+  return name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1');
+}

@@ -1,0 +1,115 @@
+/** Conversations, their threads and the decisions about them, as they are read. Each change has a module of its own. */
+import type { ConversationState } from '../routing/conversation.ts';
+import type { Queryable } from './database.ts';
+
+export interface ConversationRow {
+  readonly id: string;
+  readonly contactId: string;
+  readonly state: ConversationState;
+  readonly source: 'contact' | 'user' | 'api';
+  readonly priority: number;
+  readonly teamId: string | null;
+  readonly agentId: string | null;
+  readonly flowVersionId: string | null;
+  readonly fields: Record<string, unknown>;
+  readonly fallbackReason: string | null;
+  readonly forced: boolean;
+  readonly openedAt: Date;
+  readonly routedAt: Date | null;
+  readonly waitingSince: Date | null;
+  readonly assignedAt: Date | null;
+  readonly closeRequestedAt: Date | null;
+  readonly closeCategory: string | null;
+  readonly closeSummary: string | null;
+  readonly closedAt: Date | null;
+}
+
+export interface DecisionRow {
+  readonly id: string;
+  readonly kind: 'enrichment' | 'routing' | 'assignment';
+  readonly detail: Record<string, unknown>;
+  readonly at: Date;
+}
+
+export interface ConversationFilter {
+  readonly state?: ConversationState;
+  readonly contactId?: string;
+  readonly teamId?: string;
+  readonly agentId?: string;
+}
+
+interface ConversationKey {
+  readonly workspaceId: string;
+  readonly conversationId: string;
+}
+
+export async function getConversation(
+  db: Queryable,
+  { workspaceId, conversationId }: ConversationKey,
+): Promise<ConversationRow | null> {
+  const { rows } = await db.query<ConversationRow>({
+    name: 'get-conversation',
+    text: `${selectConversationSql} AND id = $2`,
+    values: [workspaceId, conversationId],
+  });
+  return rows[0] ?? null;
+}
+
+/** Newest first; `after` is the id of the last one of the page before. */
+export async function listConversations(
+  db: Queryable,
+  options: { workspaceId: string; filter: ConversationFilter; after: string | null; limit: number },
+): Promise<ConversationRow[]> {
+  const { workspaceId, filter, after, limit } = options;
+  const values: unknown[] = [workspaceId, limit];
+  const conditions: string[] = [];
+  // One statement for each set of filters: each then has a plan of its own, on the index that fits it.
+  const names = ['list-conversations'];
+  const addCondition = (name: string, condition: (place: string) => string, value: unknown): void => {
+    values.push(value);
+    names.push(name);
+    conditions.push(`AND ${condition(`$${values.length}`)}`);
+  };
+  if (filter.state !== undefined) {
+    const open = filter.state !== 'closed';
+    // The second half says nothing new; it lets the planner use the index over open conversations.
+    const half = open ? 'closed_at IS NULL' : 'closed_at IS NOT NULL';
+    addCondition(open ? 'open-state' : 'closed', (place) => `state = ${place} AND ${half}`, filter.state);
+  }
+  if (filter.contactId !== undefined) addCondition('contact', (place) => `contact_id = ${place}`, filter.contactId);
+  if (filter.teamId !== undefined) addCondition('team', (place) => `team_id = ${place}`, filter.teamId);
+  if (filter.agentId !== undefined) addCondition('agent', (place) => `agent_id = ${place}`, filter.agentId);
+  if (after !== null) addCondition('after', (place) => `id < ${place}`, after);
+  const { rows } = await db.query<ConversationRow>({
+    name: names.join('-'),
+    text: `${selectConversationSql} ${conditions.join(' ')} ORDER BY id DESC LIMIT $2`,
+    values,
+  });
+  return rows;
+}
+
+/** In the order in which they were made. */
+export async function listDecisions(
+  db: Queryable,
+  options: ConversationKey & { after: string | null; limit: number },
+): Promise<DecisionRow[]> {
+  const { workspaceId, conversationId, after, limit } = options;
+  const { rows } = await db.query<DecisionRow>({
+    name: after === null ? 'list-decisions' : 'list-decisions-after',
+    text: `
+      SELECT id, kind, detail, at FROM decisions
+      WHERE workspace_id = $1 AND conversation_id = $2 ${after === null ? '' : 'AND id > $4'}
+      ORDER BY id LIMIT $3`,
+    values: [workspaceId, conversationId, limit, ...(after === null ? [] : [after])],
+  });
+  return rows;
+}
+
+const selectConversationSql = `
+  SELECT id, contact_id AS "contactId", state, source, priority, team_id AS "teamId", agent_id AS "agentId",
+    flow_version_id AS "flowVersionId", fields, fallback_reason AS "fallbackReason", forced, opened_at AS "openedAt",
+    routed_at AS "routedAt", waiting_since AS "waitingSince", assigned_at AS "assignedAt",
+    close_requested_at AS "closeRequestedAt", close_category AS "closeCategory", close_summary AS "closeSummary",
+    closed_at AS "closedAt"
+  FROM conversations
+  WHERE workspace_id = $1`;

@@ -1,0 +1,17 @@
+import type pg from 'pg';
+import { retryOnConflict, withTransaction } from '../platform/pool.ts';
+
+export type { Queryable } from '../platform/pool.ts';
+
+/** What was read before locking has changed meanwhile: roll back and start over, as after PostgreSQL's own serialization failure. */
+export class ConcurrentChange extends Error {
+  override readonly name = 'ConcurrentChange';
+  readonly code = '40001';
+}
+
+/**
+ * Runs `work` in one transaction and starts it over when it met a concurrent change or lost a lock. `work` must therefore
+ * have no effect outside the transaction.
+ */
+export const transact = <T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> =>
+  retryOnConflict(() => withTransaction(pool, work), 10);

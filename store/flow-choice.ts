@@ -1,0 +1,45 @@
+import type { RoutingFacts } from '../routing/facts.ts';
+import type { FlowDocument } from '../routing/flow-document.ts';
+import { decideTrigger } from '../routing/route.ts';
+import type { Queryable } from './database.ts';
+import { readDefaultTeam } from './teams.ts';
+
+export type FlowChoice =
+  | { readonly kind: 'flow'; readonly versionId: string; readonly hasEnrichment: boolean }
+  /** No published flow's trigger matched: the default team, and that is no failure. */
+  | { readonly kind: 'default_team'; readonly teamId: string };
+
+/** The first published flow, oldest first, whose trigger matches. */
+export async function chooseFlow(tx: Queryable, workspaceId: string, facts: RoutingFacts): Promise<FlowChoice> {
+  const { rows } = await tx.query<{ id: string }>({
+    name: 'list-published-versions',
+    text: `SELECT published_version_id AS id FROM flows
+           WHERE workspace_id = $1 AND published_version_id IS NOT NULL ORDER BY id`,
+    values: [workspaceId],
+  });
+  for (const { id } of rows) {
+    const flow = await readFlowVersion(tx, workspaceId, id);
+    if (decideTrigger(flow, facts).value) {
+      return { kind: 'flow', versionId: id, hasEnrichment: flow.enrichment.length > 0 };
+    }
+  }
+  return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId) };
+}
+
+/** A published version, remembered: it never changes. */
+export async function readFlowVersion(db: Queryable, workspaceId: string, versionId: string): Promise<FlowDocument> {
+  const known = versions.get(versionId);
+  if (known !== undefined) return known;
+  const { rows } = await db.query<{ document: FlowDocument }>({
+    name: 'read-flow-version',
+    text: 'SELECT document FROM flow_versions WHERE workspace_id = $1 AND id = $2',
+    values: [workspaceId, versionId],
+  });
+  const { document } = rows[0]!;
+  if (versions.size >= maxVersions) versions.delete(versions.keys().next().value!);
+  versions.set(versionId, document);
+  return document;
+}
+
+const maxVersions = 500;
+const versions = new Map<string, FlowDocument>();

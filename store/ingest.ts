@@ -1,0 +1,387 @@
+/**
+ * A batch of contacts' messages, of any workspaces, in one transaction.
+ *
+ * What may go wrong, and why it does not:
+ * - The same delivery twice, at once or years apart: the dedupe key's primary key lets one insert through; the loser reads the
+ *   winner's row. Sequence numbers are drawn only for winners, so none is skipped (I5).
+ * - Two processes meet a new contact at once: identities are inserted in key order with ON CONFLICT DO NOTHING, so the second
+ *   waits for the first, then reads its contact.
+ * - A close while the contact writes: both take the contact's row lock. A message is attached only to a conversation whose
+ *   close is not yet requested; otherwise it stays pending and a nudge makes the actor look (I1).
+ * - Deadlocks: every statement takes its rows in key order, and the kinds in the order identities, contacts, message keys.
+ */
+import type pg from 'pg';
+import { newId } from '../platform/id.ts';
+import { transact, type Queryable } from './database.ts';
+import { announceNudges, shardOf } from './outbox.ts';
+
+export interface IngestItem {
+  readonly workspaceId: string;
+  /** The channel's `key`. */
+  readonly channel: string;
+  /** The channel's id of this message: the dedupe key within workspace and channel. */
+  readonly externalId: string;
+  readonly contact: {
+    readonly externalId: string;
+    readonly id?: string;
+    readonly name?: string;
+    readonly attributes?: Readonly<Record<string, string | number | boolean | null>>;
+  };
+  readonly text?: string;
+  readonly attachments?: readonly unknown[];
+  readonly sentAt?: string;
+}
+
+export interface AcceptedMessage {
+  readonly kind: 'accepted';
+  readonly messageId: string;
+  readonly contactId: string;
+  readonly conversationId: string | null;
+  readonly sequence: number;
+  readonly duplicate: boolean;
+}
+
+export type IngestResult =
+  | AcceptedMessage
+  | { readonly kind: 'unknown_channel' }
+  | { readonly kind: 'unknown_contact' }
+  | { readonly kind: 'key_of_another_contact' }
+  | { readonly kind: 'identity_of_another_contact' };
+
+/** @returns one result per item, in order, after the commit. */
+export function ingestMessages(pool: pg.Pool, items: readonly IngestItem[]): Promise<IngestResult[]> {
+  return transact(pool, async (tx) => {
+    const results: (IngestResult | undefined)[] = new Array<undefined>(items.length);
+    const drafts = await resolveItems(tx, items, results);
+    await resolveNewIdentities(tx, drafts, results);
+    const open = drafts.filter((draft) => results[draft.index] === undefined);
+    if (open.length > 0) {
+      const contacts = await lockContacts(tx, open);
+      const winners = await claimKeys(tx, open);
+      const rows = winners.map((draft) => sequenceMessage(draft, contacts.get(draft.contactId)!));
+      if (rows.length > 0) await writeMessages(tx, rows, contacts);
+      for (const row of rows) results[row.draft.index] = acceptedOf(row);
+    }
+    // Whoever lost the race for its key finds the winner's row now.
+    const losers = open.filter((draft) => results[draft.index] === undefined);
+    if (losers.length > 0) {
+      const found: (IngestResult | undefined)[] = [];
+      await resolveItems(
+        tx,
+        losers.map((draft) => draft.item),
+        found,
+      );
+      losers.forEach((draft, i) => (results[draft.index] = found[i]!));
+    }
+    return results as IngestResult[];
+  });
+}
+
+interface Draft {
+  readonly index: number;
+  readonly item: IngestItem;
+  readonly channelId: string;
+  readonly messageId: string;
+  contactId: string;
+  identityIsNew: boolean;
+}
+
+interface LockedContact {
+  readonly workspaceId: string;
+  readonly id: string;
+  sequence: number;
+  readonly attachTo: string | null;
+  name: string | null;
+  attributes: Record<string, unknown>;
+}
+
+interface SequencedMessage {
+  readonly draft: Draft;
+  readonly sequence: number;
+  readonly conversationId: string | null;
+}
+
+const resolveSql = `
+  SELECT ch.id AS channel_id, ci.contact_id AS identity_contact_id, c.id AS named_contact_id,
+         k.contact_id AS key_contact_id, m.id AS message_id, m.sequence, m.conversation_id
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[]) WITH ORDINALITY
+       AS i (workspace_id, channel, external_id, contact_external_id, contact_id, position)
+  LEFT JOIN channels ch ON ch.workspace_id = i.workspace_id AND ch.key = i.channel
+  LEFT JOIN contact_identities ci
+    ON ci.workspace_id = i.workspace_id AND ci.channel_id = ch.id AND ci.external_id = i.contact_external_id
+  LEFT JOIN contacts c ON c.workspace_id = i.workspace_id AND c.id = i.contact_id
+  LEFT JOIN message_keys k ON k.workspace_id = i.workspace_id AND k.channel_id = ch.id AND k.external_id = i.external_id
+  LEFT JOIN messages m ON m.workspace_id = k.workspace_id AND m.id = k.message_id
+  ORDER BY i.position`;
+
+interface Resolved {
+  channel_id: string | null;
+  identity_contact_id: string | null;
+  named_contact_id: string | null;
+  key_contact_id: string | null;
+  message_id: string | null;
+  sequence: number;
+  conversation_id: string | null;
+}
+
+/** Settles what needs no writing (refusals, duplicates) and returns a draft for each of the rest. */
+async function resolveItems(
+  tx: Queryable,
+  items: readonly IngestItem[],
+  results: (IngestResult | undefined)[],
+): Promise<Draft[]> {
+  const { rows } = await tx.query<Resolved>({
+    name: 'resolve-ingest-items',
+    text: resolveSql,
+    values: [
+      items.map((item) => item.workspaceId),
+      items.map((item) => item.channel),
+      items.map((item) => item.externalId),
+      items.map((item) => item.contact.externalId),
+      items.map((item) => item.contact.id ?? null),
+    ],
+  });
+  const drafts: Draft[] = [];
+  const newContactIds = new Map<string, string>();
+  rows.forEach((row, index) => {
+    const item = items[index]!;
+    const settled = settle(item, row);
+    if (settled !== null) {
+      results[index] = settled;
+      return;
+    }
+    const channelId = row.channel_id!;
+    const identity = identityKey(item, channelId);
+    const contactId = row.identity_contact_id ?? newContactIds.get(identity) ?? item.contact.id ?? newId();
+    if (item.contact.id !== undefined && item.contact.id !== contactId) {
+      results[index] = { kind: 'identity_of_another_contact' };
+      return;
+    }
+    const identityIsNew = row.identity_contact_id === null;
+    if (identityIsNew) newContactIds.set(identity, contactId);
+    drafts.push({ index, item, channelId, messageId: newId(), contactId, identityIsNew });
+  });
+  return drafts;
+}
+
+function settle(item: IngestItem, row: Resolved): IngestResult | null {
+  if (row.channel_id === null) return { kind: 'unknown_channel' };
+  if (item.contact.id !== undefined && row.named_contact_id === null) return { kind: 'unknown_contact' };
+  if (row.key_contact_id === null) return null;
+  if (row.key_contact_id !== row.identity_contact_id) return { kind: 'key_of_another_contact' };
+  return {
+    kind: 'accepted',
+    messageId: row.message_id!,
+    contactId: row.key_contact_id,
+    conversationId: row.conversation_id,
+    sequence: row.sequence,
+    duplicate: true,
+  };
+}
+
+const identityKey = (item: IngestItem, channelId: string): string =>
+  `${item.workspaceId}/${channelId}/${item.contact.externalId}`;
+
+// The foreign key from identity to contact is checked when the statement ends, so both may be inserted in one.
+const insertIdentitiesSql = `
+  WITH identity AS (
+    INSERT INTO contact_identities (workspace_id, channel_id, external_id, contact_id)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[])
+    ON CONFLICT DO NOTHING
+    RETURNING workspace_id, contact_id
+  )
+  INSERT INTO contacts (workspace_id, id)
+  SELECT DISTINCT workspace_id, contact_id FROM identity
+  ON CONFLICT DO NOTHING`;
+
+const readIdentitiesSql = `
+  SELECT ci.contact_id
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS i (workspace_id, channel_id, external_id, position)
+  JOIN contact_identities ci USING (workspace_id, channel_id, external_id)
+  ORDER BY i.position`;
+
+async function resolveNewIdentities(
+  tx: Queryable,
+  drafts: readonly Draft[],
+  results: (IngestResult | undefined)[],
+): Promise<void> {
+  const fresh = drafts.filter((draft) => draft.identityIsNew);
+  if (fresh.length === 0) return;
+  const byIdentity = new Map(fresh.map((draft) => [identityKey(draft.item, draft.channelId), draft]));
+  const sorted = [...byIdentity.entries()].sort(byKey).map(([, draft]) => draft);
+  const identities = [
+    sorted.map((draft) => draft.item.workspaceId),
+    sorted.map((draft) => draft.channelId),
+    sorted.map((draft) => draft.item.contact.externalId),
+  ];
+  await tx.query({
+    name: 'insert-contact-identities',
+    text: insertIdentitiesSql,
+    values: [...identities, sorted.map((draft) => draft.contactId)],
+  });
+  const { rows } = await tx.query<{ contact_id: string }>({
+    name: 'read-contact-identities',
+    text: readIdentitiesSql,
+    values: identities,
+  });
+  const owners = new Map(sorted.map((draft, i) => [identityKey(draft.item, draft.channelId), rows[i]!.contact_id]));
+  for (const draft of fresh) {
+    draft.contactId = owners.get(identityKey(draft.item, draft.channelId))!;
+    const named = draft.item.contact.id;
+    if (named !== undefined && named !== draft.contactId) results[draft.index] = { kind: 'identity_of_another_contact' };
+  }
+}
+
+const lockContactsSql = `
+  SELECT c.workspace_id, c.id, c.last_sequence, c.open_conversation_id
+  FROM contacts c
+  JOIN unnest($1::uuid[], $2::uuid[]) AS l (workspace_id, id) USING (workspace_id, id)
+  ORDER BY c.id
+  FOR NO KEY UPDATE OF c`;
+
+// A statement of its own: its snapshot is taken after the locks, so a close request is either seen or still to come.
+const attachableSql = `
+  SELECT v.contact_id, v.id
+  FROM unnest($1::uuid[], $2::uuid[]) AS l (workspace_id, id)
+  JOIN conversations v USING (workspace_id, id)
+  WHERE v.close_requested_at IS NULL AND v.closed_at IS NULL`;
+
+async function lockContacts(tx: Queryable, drafts: readonly Draft[]): Promise<Map<string, LockedContact>> {
+  const wanted = new Map(drafts.map((draft) => [draft.contactId, draft.item.workspaceId]));
+  const { rows } = await tx.query<{
+    workspace_id: string;
+    id: string;
+    last_sequence: number;
+    open_conversation_id: string | null;
+  }>({ name: 'lock-contacts', text: lockContactsSql, values: [[...wanted.values()], [...wanted.keys()]] });
+  const withOpen = rows.filter((row) => row.open_conversation_id !== null);
+  const attachable = new Map<string, string>();
+  if (withOpen.length > 0) {
+    const found = await tx.query<{ contact_id: string; id: string }>({
+      name: 'read-attachable-conversations',
+      text: attachableSql,
+      values: [withOpen.map((row) => row.workspace_id), withOpen.map((row) => row.open_conversation_id)],
+    });
+    for (const row of found.rows) attachable.set(row.contact_id, row.id);
+  }
+  return new Map(
+    rows.map((row) => [
+      row.id,
+      {
+        workspaceId: row.workspace_id,
+        id: row.id,
+        sequence: row.last_sequence,
+        attachTo: attachable.get(row.id) ?? null,
+        name: null,
+        attributes: {},
+      },
+    ]),
+  );
+}
+
+const claimKeysSql = `
+  INSERT INTO message_keys (workspace_id, channel_id, external_id, contact_id, message_id)
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[])
+  ON CONFLICT DO NOTHING
+  RETURNING message_id`;
+
+/** @returns the drafts whose dedupe key was new, in the order of arrival. */
+async function claimKeys(tx: Queryable, drafts: readonly Draft[]): Promise<Draft[]> {
+  const sorted = drafts
+    .map((draft): [string, Draft] => [`${draft.item.workspaceId}/${draft.channelId}/${draft.item.externalId}`, draft])
+    .sort(byKey)
+    .map(([, draft]) => draft);
+  const { rows } = await tx.query<{ message_id: string }>({
+    name: 'claim-message-keys',
+    text: claimKeysSql,
+    values: [
+      sorted.map((draft) => draft.item.workspaceId),
+      sorted.map((draft) => draft.channelId),
+      sorted.map((draft) => draft.item.externalId),
+      sorted.map((draft) => draft.contactId),
+      sorted.map((draft) => draft.messageId),
+    ],
+  });
+  const won = new Set(rows.map((row) => row.message_id));
+  return drafts.filter((draft) => won.has(draft.messageId));
+}
+
+/** Stable, and the same in every process: a locale must not order keys differently here and there. */
+const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0);
+
+function sequenceMessage(draft: Draft, contact: LockedContact): SequencedMessage {
+  const { name, attributes } = draft.item.contact;
+  if (name !== undefined) contact.name = name;
+  if (attributes !== undefined) Object.assign(contact.attributes, attributes);
+  contact.sequence += 1;
+  return { draft, sequence: contact.sequence, conversationId: contact.attachTo };
+}
+
+const writeMessagesSql = `
+  WITH message AS (
+    INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, channel_id, external_id,
+                          text, attachments, sent_at)
+    SELECT workspace_id, id, contact_id, conversation_id, 'inbound', sequence, channel_id, external_id,
+           text, attachments, sent_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::text[],
+                $9::jsonb[], $10::timestamptz[])
+         AS m (workspace_id, id, contact_id, conversation_id, sequence, channel_id, external_id, text, attachments, sent_at)
+  ), contact AS (
+    UPDATE contacts c
+    SET last_sequence = u.last_sequence, name = coalesce(u.name, c.name), attributes = c.attributes || u.attributes
+    FROM unnest($11::uuid[], $12::uuid[], $13::bigint[], $14::text[], $15::jsonb[])
+         AS u (workspace_id, id, last_sequence, name, attributes)
+    WHERE c.workspace_id = u.workspace_id AND c.id = u.id
+  ), nudge AS (
+    INSERT INTO outbox (shard, workspace_id, contact_id)
+    SELECT * FROM unnest($16::smallint[], $17::uuid[], $18::uuid[])
+  )
+  INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+  SELECT workspace_id, 'message.received', conversation_id, contact_id,
+         jsonb_build_object('messageId', id, 'sequence', sequence)
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[])
+       AS m (workspace_id, id, contact_id, conversation_id, sequence)
+  WHERE conversation_id IS NOT NULL`;
+
+async function writeMessages(
+  tx: Queryable,
+  rows: readonly SequencedMessage[],
+  contacts: ReadonlyMap<string, LockedContact>,
+): Promise<void> {
+  const touched = [...new Set(rows.map((row) => row.draft.contactId))].map((id) => contacts.get(id)!);
+  const nudged = touched.filter((contact) => contact.attachTo === null);
+  await tx.query({
+    name: 'write-messages',
+    text: writeMessagesSql,
+    values: [
+      rows.map(({ draft }) => draft.item.workspaceId),
+      rows.map(({ draft }) => draft.messageId),
+      rows.map(({ draft }) => draft.contactId),
+      rows.map((row) => row.conversationId),
+      rows.map((row) => row.sequence),
+      rows.map(({ draft }) => draft.channelId),
+      rows.map(({ draft }) => draft.item.externalId),
+      rows.map(({ draft }) => draft.item.text ?? null),
+      rows.map(({ draft }) => (draft.item.attachments === undefined ? null : JSON.stringify(draft.item.attachments))),
+      rows.map(({ draft }) => draft.item.sentAt ?? null),
+      touched.map((contact) => contact.workspaceId),
+      touched.map((contact) => contact.id),
+      touched.map((contact) => contact.sequence),
+      touched.map((contact) => contact.name),
+      touched.map((contact) => JSON.stringify(contact.attributes)),
+      nudged.map((contact) => shardOf(contact.id)),
+      nudged.map((contact) => contact.workspaceId),
+      nudged.map((contact) => contact.id),
+    ],
+  });
+  if (nudged.length > 0) await announceNudges(tx);
+}
+
+const acceptedOf = ({ draft, sequence, conversationId }: SequencedMessage): AcceptedMessage => ({
+  kind: 'accepted',
+  messageId: draft.messageId,
+  contactId: draft.contactId,
+  conversationId,
+  sequence,
+  duplicate: false,
+});

@@ -1,0 +1,191 @@
+import type pg from 'pg';
+import { newId } from '../platform/id.ts';
+import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
+import type { Phase } from '../routing/phase.ts';
+import type { Source } from '../routing/conversation.ts';
+import { giveToAgent, recordDecision, type AssignTarget } from './assignment.ts';
+import { transact, type Queryable } from './database.ts';
+import { chooseFlow } from './flow-choice.ts';
+import { assertTeamsHeld, lockContact, lockMatching, readTeamsOfAgents } from './locks.ts';
+import { drainQueues } from './matching.ts';
+import { enqueueNudges } from './outbox.ts';
+import { readPhase } from './phases.ts';
+import { readDefaultTeam } from './teams.ts';
+
+/**
+ * Opens a conversation for the messages that wait, unless one is open or none waits. Safe to repeat and to run twice at once:
+ * everything is decided under the contact's lock, and the index `conversations_one_open` stands behind it (I2).
+ *
+ * @returns the phase the contact is in now
+ */
+export async function openForContact(
+  pool: pg.Pool,
+  ref: { workspaceId: string; contactId: string },
+): Promise<{ phase: Phase; opened: boolean }> {
+  const phase = await readPhase(pool, ref);
+  if (phase.kind !== 'pending') return { phase, opened: false };
+  return transact(pool, async (tx) => {
+    const contact = await lockContact(tx, ref.workspaceId, ref.contactId);
+    const pending = contact?.openConversationId === null ? await readPendingFacts(tx, ref) : null;
+    if (pending === null) return { phase: await readPhase(tx, ref), opened: false };
+    const flow = await chooseFlow(tx, ref.workspaceId, pending);
+    const conversationId = newId();
+    await insertConversation(tx, {
+      ...ref,
+      conversationId,
+      source: 'contact',
+      // Without a flow, or without steps, there is nothing to find out; without a flow there is nothing to decide either.
+      state: flow.kind === 'flow' && flow.hasEnrichment ? 'enriching' : 'routing',
+      flowVersionId: flow.kind === 'flow' ? flow.versionId : null,
+      teamId: flow.kind === 'flow' ? null : flow.teamId,
+    });
+    if (flow.kind === 'default_team') {
+      const detail = { teamId: flow.teamId, branch: null, reason: 'no published flow matches' };
+      await recordDecision(tx, { ...ref, conversationId }, 'routing', detail);
+    }
+    return { phase: await readPhase(tx, ref), opened: true };
+  });
+}
+
+export type OpenByUserResult =
+  | { readonly kind: 'opened'; readonly conversationId: string }
+  | { readonly kind: 'already_open'; readonly conversationId: string }
+  | { readonly kind: 'unknown_contact' | 'unknown_agent' | 'unknown_team' | 'no_room' };
+
+/**
+ * Opens a conversation on behalf of a person or a program. No flow runs (I4); messages that wait are attached, and the actor is
+ * told, since it will have to close.
+ */
+export async function openByUser(
+  pool: pg.Pool,
+  request: {
+    workspaceId: string;
+    contactId: string;
+    source: Exclude<Source, 'contact'>;
+    to: AssignTarget;
+    byAgentId: string | null;
+  },
+): Promise<OpenByUserResult> {
+  const { workspaceId, contactId, to } = request;
+  return transact(pool, async (tx): Promise<OpenByUserResult> => {
+    const contact = await lockContact(tx, workspaceId, contactId);
+    if (contact === null) return { kind: 'unknown_contact' };
+    if (contact.openConversationId !== null) return { kind: 'already_open', conversationId: contact.openConversationId };
+    const teamId = to.kind === 'agent' ? null : to.kind === 'team' ? to.teamId : await readDefaultTeam(tx, workspaceId);
+    const agentIds = to.kind === 'agent' ? [to.agentId] : [];
+    const teamIds = teamId === null ? await readTeamsOfAgents(tx, workspaceId, agentIds) : [teamId];
+    const lock = await lockMatching(tx, workspaceId, { teamIds, agentIds });
+    if (teamId !== null && !lock.teams.has(teamId)) return { kind: 'unknown_team' };
+    if (to.kind === 'agent') {
+      const agent = lock.agents.get(to.agentId);
+      if (agent === undefined) return { kind: 'unknown_agent' };
+      assertTeamsHeld(lock, to.agentId);
+      if (!to.force && agent.load >= agent.capacity) return { kind: 'no_room' };
+    }
+    const conversationId = newId();
+    const ref = { workspaceId, contactId, conversationId };
+    await insertConversation(tx, {
+      ...ref,
+      source: request.source,
+      state: teamId === null ? 'routing' : 'waiting',
+      flowVersionId: null,
+      teamId,
+    });
+    if (to.kind === 'agent') {
+      await giveToAgent(tx, { ...ref, units: 1, agentId: to.agentId, force: to.force, note: null, byAgentId: request.byAgentId });
+    } else {
+      await drainQueues(tx, lock);
+    }
+    await enqueueNudges(tx, [{ workspaceId, contactId, closeConversationId: null }]);
+    return { kind: 'opened', conversationId };
+  });
+}
+
+/** What the trigger looks at: the first messages that wait, and who wrote them. */
+async function readPendingFacts(
+  tx: Queryable,
+  { workspaceId, contactId }: { workspaceId: string; contactId: string },
+): Promise<RoutingFacts | null> {
+  const { rows } = await tx.query<PendingRow>({
+    name: 'read-pending-messages',
+    text: `SELECT m.text, ch.key, ch.name AS channel_name, c.name, c.attributes
+           FROM messages m
+           JOIN channels ch ON ch.workspace_id = m.workspace_id AND ch.id = m.channel_id
+           JOIN contacts c ON c.workspace_id = m.workspace_id AND c.id = m.contact_id
+           WHERE m.workspace_id = $1 AND m.contact_id = $2 AND m.conversation_id IS NULL
+           ORDER BY m.sequence LIMIT 10`,
+    values: [workspaceId, contactId],
+  });
+  const first = rows[0];
+  if (first === undefined) return null;
+  return {
+    conversation: { source: 'contact', priority: 0 },
+    contact: { id: contactId, name: first.name, attributes: first.attributes },
+    channel: { key: first.key, name: first.channel_name },
+    message: { text: joinMessageText(rows.map((row) => row.text)) },
+    fields: {},
+  };
+}
+
+interface PendingRow {
+  text: string | null;
+  key: string;
+  channel_name: string;
+  name: string | null;
+  attributes: Record<string, unknown>;
+}
+
+interface NewConversation {
+  readonly workspaceId: string;
+  readonly contactId: string;
+  readonly conversationId: string;
+  readonly source: Source;
+  readonly state: 'enriching' | 'routing' | 'waiting';
+  readonly flowVersionId: string | null;
+  /** Set where no flow decides: the conversation counts as routed at once. */
+  readonly teamId: string | null;
+}
+
+// One statement: the conversation, its messages and the contact's pointer appear together or not at all.
+const insertConversationSql = `
+  WITH opened AS (
+    INSERT INTO conversations (workspace_id, id, contact_id, state, source, flow_version_id, team_id, routed_at,
+                               waiting_since)
+    VALUES ($1, $2, $3, $4, $5, $6, $7::uuid, CASE WHEN $7::uuid IS NOT NULL THEN now() END,
+            CASE WHEN $4 = 'waiting' THEN now() END)
+    RETURNING id, source, flow_version_id
+  ), attached AS (
+    UPDATE messages SET conversation_id = $2
+    WHERE workspace_id = $1 AND contact_id = $3 AND conversation_id IS NULL
+    RETURNING id, sequence
+  ), pointed AS (
+    UPDATE contacts SET open_conversation_id = $2 WHERE workspace_id = $1 AND id = $3
+  )
+  INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+  SELECT $1, type, $2, $3, data
+  FROM (
+    SELECT 0 AS sequence, 'conversation.opened' AS type,
+           jsonb_build_object('source', source, 'flowVersionId', flow_version_id) AS data
+    FROM opened
+    UNION ALL
+    SELECT sequence, 'message.received', jsonb_build_object('messageId', id, 'sequence', sequence) FROM attached
+    UNION ALL
+    SELECT 9223372036854775807, 'conversation.waiting', jsonb_build_object('teamId', $7::uuid) WHERE $4 = 'waiting'
+  ) event
+  ORDER BY sequence`;
+
+async function insertConversation(tx: Queryable, row: NewConversation): Promise<void> {
+  await tx.query({
+    name: 'insert-conversation',
+    text: insertConversationSql,
+    values: [
+      row.workspaceId,
+      row.conversationId,
+      row.contactId,
+      row.state,
+      row.source,
+      row.flowVersionId,
+      row.teamId,
+    ],
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * What actors must still be told. A row is written in the transaction that makes it necessary and deleted only after Temporal
+ * has answered, so a crash anywhere sends it again; nudges are idempotent.
+ */
+import type { Queryable } from './database.ts';
+
+/** Enough that many workers can share the load; changing it needs an empty outbox. */
+export const shardCount = 16;
+
+/** The tail of a UUIDv7 is random, so it spreads contacts evenly. */
+export const shardOf = (contactId: string): number => parseInt(contactId.slice(-4), 16) % shardCount;
+
+export const outboxChannel = 'switchyard_outbox';
+
+export interface OutboxEntry {
+  readonly workspaceId: string;
+  readonly contactId: string;
+  /** Null: look, messages wait. Set: this conversation is to be closed. */
+  readonly closeConversationId: string | null;
+}
+
+export interface OutboxRow extends OutboxEntry {
+  readonly id: number;
+  readonly attempts: number;
+}
+
+/** Writes entries and, once for all of them, wakes the relays when the transaction commits. */
+export async function enqueueNudges(tx: Queryable, entries: readonly OutboxEntry[]): Promise<void> {
+  if (entries.length === 0) return;
+  await tx.query({
+    name: 'enqueue-nudges',
+    text: `INSERT INTO outbox (shard, workspace_id, contact_id, close_conversation_id)
+           SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[])`,
+    values: [
+      entries.map((entry) => shardOf(entry.contactId)),
+      entries.map((entry) => entry.workspaceId),
+      entries.map((entry) => entry.contactId),
+      entries.map((entry) => entry.closeConversationId),
+    ],
+  });
+  await announceNudges(tx);
+}
+
+/**
+ * Wakes the relays at commit. Once a transaction at most: a notification takes a lock of the whole server at commit, and one
+ * per inserted row nearly halved the ingest rate. It is a hint only; relays poll as well.
+ */
+export async function announceNudges(tx: Queryable): Promise<void> {
+  await tx.query({ name: 'announce-nudges', text: `SELECT pg_notify('${outboxChannel}', '')` });
+}
+
+/** Due rows of the given shards, oldest first, leaving out contacts already being told. Only the shards' lease holder calls it. */
+export async function readDueNudges(
+  db: Queryable,
+  { shards, busyContactIds, maxRows }: { shards: readonly number[]; busyContactIds: readonly string[]; maxRows: number },
+): Promise<OutboxRow[]> {
+  const { rows } = await db.query<OutboxRow>({
+    name: 'read-due-nudges',
+    text: `SELECT id, attempts, workspace_id AS "workspaceId", contact_id AS "contactId",
+                  close_conversation_id AS "closeConversationId"
+           FROM outbox
+           WHERE shard = ANY($1::smallint[]) AND due_at <= now() AND contact_id <> ALL($2::uuid[])
+           ORDER BY id LIMIT $3`,
+    values: [shards, busyContactIds, maxRows],
+  });
+  return rows;
+}
+
+/** By id, not by contact: a row written meanwhile must still be sent. */
+export async function deleteNudges(db: Queryable, ids: readonly number[]): Promise<void> {
+  await db.query({ name: 'delete-nudges', text: 'DELETE FROM outbox WHERE id = ANY($1::bigint[])', values: [ids] });
+}
+
+/** Puts a contact's rows off, doubling from 0.2 s to a minute, so that one that cannot be told blocks no other. */
+export async function postponeNudges(db: Queryable, ids: readonly number[]): Promise<void> {
+  await db.query({
+    name: 'postpone-nudges',
+    text: `UPDATE outbox
+           SET attempts = attempts + 1, due_at = now() + least(interval '0.2 s' * 2 ^ least(attempts, 12), interval '1 min')
+           WHERE id = ANY($1::bigint[])`,
+    values: [ids],
+  });
+}

@@ -1,0 +1,162 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ConfigError, loadConfig } from '../../platform/config.ts';
+
+describe('loadConfig', () => {
+  it('gives the documented defaults for an empty environment', () => {
+    expect(loadConfig({})).toEqual({
+      databaseUrl: undefined,
+      databasePoolSize: 10,
+      port: 8080,
+      host: '127.0.0.1',
+      apiMetricsPort: 9464,
+      workerMetricsPort: 9465,
+      metricsHost: '127.0.0.1',
+      metricsKey: undefined,
+      temporalAddress: '127.0.0.1:7233',
+      temporalNamespace: 'default',
+      temporalApiKey: undefined,
+      temporalTls: undefined,
+      temporalTlsClientCertPath: undefined,
+      temporalTlsClientKeyPath: undefined,
+      temporalTlsServerCaCertPath: undefined,
+      temporalTlsServerName: undefined,
+      temporalTaskQueue: 'switchyard',
+      logLevel: 'info',
+      switchyardHome: resolve('.switchyard'),
+      workflowBundlePath: undefined,
+      enrichmentAllowedHosts: [],
+      actorIdleDays: 3,
+      given: [],
+    });
+  });
+
+  it('is frozen, lists included', () => {
+    const config = loadConfig({ ENRICHMENT_ALLOWED_HOSTS: 'a.example', PORT: '1' });
+    for (const value of [config, config.given, config.enrichmentAllowedHosts, loadConfig({}).enrichmentAllowedHosts]) {
+      expect(Object.isFrozen(value)).toBe(true);
+    }
+  });
+
+  it('reports all faults at once, each with its variable and without its value', () => {
+    const env = {
+      DATABASE_URL: 'mysql://root:hunter2@db/x',
+      DATABASE_POOL_SIZE: '0',
+      PORT: '65536',
+      API_METRICS_PORT: '1.5',
+      METRICS_KEY: 'two words',
+      TEMPORAL_ADDRESS: 'http://temporal:7233',
+      TEMPORAL_TLS: 'maybe',
+      TEMPORAL_TLS_CLIENT_CERT_PATH: '/cert.pem',
+      LOG_LEVEL: 'loud',
+      ENRICHMENT_ALLOWED_HOSTS: 'https://crm.example/path',
+      ACTOR_IDLE_DAYS: '-1',
+    };
+    const error = catchConfigError(() => loadConfig(env));
+    expect(error.faults.map((fault) => fault.variable).toSorted()).toEqual(
+      Object.keys(env)
+        .map((name) => (name === 'TEMPORAL_TLS_CLIENT_CERT_PATH' ? 'TEMPORAL_TLS_CLIENT_KEY_PATH' : name))
+        .toSorted(),
+    );
+    for (const { variable, mend } of error.faults) expect(error.message).toContain(`${variable}: ${mend}`);
+    expect(error.message).not.toMatch(/hunter2|two words/);
+  });
+
+  it('asks only the process that needs it for DATABASE_URL, beside its other faults', () => {
+    const error = catchConfigError(() => loadConfig({ PORT: 'x' }, { required: ['DATABASE_URL'] }));
+    expect(error.faults.map((fault) => fault.variable)).toEqual(['DATABASE_URL', 'PORT']);
+    expect(loadConfig({}).databaseUrl).toBeUndefined();
+  });
+
+  it('takes empty and blank variables as not set', () => {
+    expect(loadConfig({ PORT: '', TEMPORAL_API_KEY: '  ' })).toEqual(loadConfig({}));
+  });
+
+  it('tells given values from defaults, even when they are equal', () => {
+    expect(loadConfig({ PORT: '8080', TEMPORAL_ADDRESS: '127.0.0.1:7233' }).given).toEqual([
+      'PORT',
+      'TEMPORAL_ADDRESS',
+    ]);
+  });
+
+  it.each([
+    'postgres://a:b@host:5432/db',
+    'postgresql://user@host/db?sslmode=require',
+    'postgres:///db?host=/var/run/postgresql',
+    'postgresql://user@/db?host=/tmp',
+  ])('takes the database URL %s', (url) => {
+    expect(loadConfig({ DATABASE_URL: url }).databaseUrl).toBe(url);
+  });
+
+  it.each(['localhost', 'temporal:7233', '[::1]:7233', 'ns.acct.tmprl.cloud:7233'])(
+    'takes the address %s',
+    (address) => {
+      expect(loadConfig({ TEMPORAL_ADDRESS: address }).temporalAddress).toBe(address);
+    },
+  );
+
+  it.each(['temporal:0', 'temporal:70000', 'a b:1', '::1'])('refuses the address %s', (address) => {
+    expect(() => loadConfig({ TEMPORAL_ADDRESS: address })).toThrow('TEMPORAL_ADDRESS: must look like');
+  });
+
+  it('refuses contradictions', () => {
+    const faults = (env: Record<string, string>) => catchConfigError(() => loadConfig(env)).faults;
+    expect(faults({ PORT: '9464' })).toMatchObject([{ variable: 'API_METRICS_PORT' }]);
+    expect(faults({ TEMPORAL_TLS: 'false', TEMPORAL_TLS_SERVER_NAME: 'x' })).toMatchObject([
+      { variable: 'TEMPORAL_TLS' },
+    ]);
+    expect(faults({ TEMPORAL_TLS_CLIENT_KEY_PATH: 'k' })).toMatchObject([
+      { variable: 'TEMPORAL_TLS_CLIENT_CERT_PATH' },
+    ]);
+    expect(() => loadConfig({ PORT: '0', API_METRICS_PORT: '0' })).not.toThrow();
+  });
+
+  it('splits the allowed hosts and lowers their case', () => {
+    expect(loadConfig({ ENRICHMENT_ALLOWED_HOSTS: ' CRM.example, b.example:8443,,' }).enrichmentAllowedHosts).toEqual([
+      'crm.example',
+      'b.example:8443',
+    ]);
+  });
+});
+
+describe('.env.example', () => {
+  const lines = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8').split('\n');
+  const examples = lines.flatMap((line, index) => {
+    const match = /^# ([A-Z][A-Z_]*)=(.*)$/.exec(line);
+    return match === null ? [] : [{ name: match[1]!, value: match[2]!, comment: lines[index - 1]! }];
+  });
+
+  it('lists exactly the variables that are read, each once', () => {
+    const read: string[] = [];
+    const recorder = new Proxy({}, { get: (_, name) => void read.push(String(name)) });
+    loadConfig(recorder);
+    expect(examples.map(({ name }) => name).toSorted()).toEqual(read.toSorted());
+  });
+
+  it('explains each variable in the line above it', () => {
+    for (const { name, comment } of examples) expect(comment, name).toMatch(/^# [A-Z][^=]+\.$/);
+  });
+
+  it('changes nothing when copied as it is', () => {
+    expect(lines.filter((line) => line !== '' && !line.startsWith('#'))).toEqual([]);
+  });
+
+  it('shows usable values, and the defaults where there are any', () => {
+    const config = loadConfig(Object.fromEntries(examples.map(({ name, value }) => [name, value])));
+    const optional = new Set(['given', 'enrichmentAllowedHosts']);
+    for (const [field, value] of Object.entries(loadConfig({}))) {
+      if (value !== undefined && !optional.has(field)) expect(config, field).toHaveProperty(field, value);
+    }
+  });
+});
+
+function catchConfigError(fn: () => unknown): ConfigError {
+  try {
+    fn();
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}

@@ -1,0 +1,95 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { ConfigError } from '../../platform/config.ts';
+import { createPool, isConflict, isConnectionFailure, retryOnConflict, withTransaction } from '../../platform/pool.ts';
+
+describe('retryOnConflict', () => {
+  it.each(['40001', '40P01', '55P03'])('runs again after %s', async (code) => {
+    let runs = 0;
+    const result = await retryOnConflict(async () => {
+      runs += 1;
+      if (runs < 3) throw createSqlError(code);
+      return 'done';
+    });
+    expect([result, runs]).toEqual(['done', 3]);
+  });
+
+  it('gives up after the last attempt, with the last error', async () => {
+    let runs = 0;
+    const fail = async () => {
+      runs += 1;
+      throw Object.assign(createSqlError('40001'), { run: runs });
+    };
+    await expect(retryOnConflict(fail, 2)).rejects.toMatchObject({ code: '40001', run: 2 });
+    expect(runs).toBe(2);
+  });
+
+  it('does not repeat what another error ended', async () => {
+    let runs = 0;
+    const fail = async () => {
+      runs += 1;
+      throw createSqlError('23505');
+    };
+    await expect(retryOnConflict(fail)).rejects.toMatchObject({ code: '23505' });
+    expect(runs).toBe(1);
+  });
+});
+
+describe('isConnectionFailure', () => {
+  it('knows a refused connection', async () => {
+    const pool = createPool(
+      { databaseUrl: `postgres://a:b@127.0.0.1:${await findClosedPort()}/x`, databasePoolSize: 1 },
+      { applicationName: 'test' },
+    );
+    const error: unknown = await withTransaction(pool, async () => undefined).catch((thrown: unknown) => thrown);
+    expect(isConnectionFailure(error)).toBe(true);
+    await pool.end();
+  });
+
+  it('tells it from a row’s fault and from a conflict', () => {
+    expect(['08006', '57P01', '53300'].map((code) => isConnectionFailure(createSqlError(code)))).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect(['23505', '40001', '22P05'].map((code) => isConnectionFailure(createSqlError(code)))).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    expect(isConnectionFailure(new Error('Connection terminated unexpectedly'))).toBe(true);
+    expect([isConnectionFailure(undefined), isConflict('40001')]).toEqual([false, false]);
+  });
+});
+
+describe('createPool', () => {
+  it('reads int8, alone and in arrays, as numbers, and refuses those that a number cannot hold', async () => {
+    const pool = createPool({ databaseUrl: 'postgres:///x', databasePoolSize: 1 }, { applicationName: 'test' });
+    const getTypeParser: (oid: number, format: 'text') => (text: string) => unknown = pool.options.types!.getTypeParser;
+    expect(getTypeParser(20, 'text')('42')).toBe(42);
+    expect(getTypeParser(1016, 'text')('{1,NULL,3}')).toEqual([1, null, 3]);
+    expect(() => getTypeParser(20, 'text')('9223372036854775807')).toThrow(RangeError);
+    expect(getTypeParser(25, 'text')('42')).toBe('42');
+    await pool.end();
+  });
+
+  it('says which variable is missing', () => {
+    const config = { databaseUrl: undefined, databasePoolSize: 1 };
+    expect(() => createPool(config, { applicationName: 'test' })).toThrow(ConfigError);
+  });
+});
+
+function createSqlError(code: string): Error {
+  return Object.assign(new Error(`sqlstate ${code}`), { code });
+}
+
+async function findClosedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

@@ -1,0 +1,199 @@
+/**
+ * The relay: tells actors what the outbox says, and deletes a row only after Temporal's answer.
+ *
+ * - Shards of the contact hash are leased, so that several workers share the outbox without locking rows; each takes its fair part
+ *   and gives back what is too much when another joins. Two that overlap for a moment send twice, which nudges allow.
+ * - A contact's rows are told together, and one contact has one delivery under way: a burst costs one call.
+ * - Every signal starts the actor if none runs, so no actor has to be created first, and a lost one comes back.
+ * - A contact that cannot be told is put off by itself, further each time; all others go on. While the server is away nothing is
+ *   put off: the relay pauses and then drains.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isGrpcServiceError, type Client } from '@temporalio/client';
+import type pg from 'pg';
+import type { Logger } from '../platform/logger.ts';
+import { deleteNudges, outboxChannel, postponeNudges, readDueNudges, type OutboxRow } from '../store/outbox.ts';
+import {
+  closeConversationSignal,
+  contactWorkflowId,
+  contactWorkflowType,
+  nudgeSignal,
+  type ContactWorkflowInput,
+} from '../workflows/contract.ts';
+import type { RelayMetrics } from './relay-metrics.ts';
+import { createShardLeases } from './shard-leases.ts';
+
+export interface RelayOptions {
+  readonly pool: pg.Pool;
+  readonly client: Client;
+  readonly taskQueue: string;
+  readonly maxHistoryEvents: number;
+  readonly logger: Logger;
+  readonly metrics: RelayMetrics;
+}
+
+export interface Relay {
+  /** Resolves when the deliveries under way are done and the shards are given back. */
+  stop(): Promise<void>;
+}
+
+/** Deliveries under way at a time: enough to hide the server's latency, few enough not to flood it after an outage. */
+const maxDeliveries = 64;
+/** Only a fallback: a notification wakes the relay. */
+const pollMs = 250;
+const pauseMs = 500;
+const deadlineMs = 10_000;
+
+export function startRelay(options: RelayOptions): Relay {
+  const { pool, logger, metrics } = options;
+  const stopping = new AbortController();
+  const leases = createShardLeases({ pool, owner: randomUUID(), logger });
+  const bell = createBell();
+  const listening = listen(pool, bell.ring, stopping.signal, logger);
+  const deliveries = new Map<string, Promise<void>>();
+  let away = false;
+  const running = run();
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        const shards = await leases.hold();
+        metrics.shards.set(shards.length);
+        const due = shards.length === 0 ? 0 : await dispatchDue(shards);
+        if (due === 0 || deliveries.size >= maxDeliveries) await bell.wait(pollMs);
+      } catch (error) {
+        logger.warn({ err: error }, 'the relay could not read the outbox');
+        await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+      }
+    }
+    await Promise.all(deliveries.values());
+    await leases.release();
+  }
+
+  /** Starts a delivery for each contact that has due rows and none under way. */
+  async function dispatchDue(shards: readonly number[]): Promise<number> {
+    const room = maxDeliveries - deliveries.size;
+    if (room <= 0) return 0;
+    const rows = await readDueNudges(pool, { shards, busyContactIds: [...deliveries.keys()], maxRows: room * 8 });
+    for (const [contactId, contactRows] of [...groupByContact(rows)].slice(0, room)) {
+      const delivery = deliver(contactRows).finally(() => {
+        deliveries.delete(contactId);
+        bell.ring();
+      });
+      deliveries.set(contactId, delivery);
+    }
+    return rows.length;
+  }
+
+  async function deliver(rows: readonly OutboxRow[]): Promise<void> {
+    const ids = rows.map((row) => row.id);
+    try {
+      await options.client.withDeadline(Date.now() + deadlineMs, () => tellActor(options, rows));
+      away = false;
+      await deleteNudges(pool, ids);
+      metrics.delivered.inc(ids.length);
+    } catch (error) {
+      metrics.failed.inc();
+      if (isServerAway(error)) {
+        if (!away) logger.warn({ err: error }, 'Temporal is away; the outbox waits');
+        away = true;
+        await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+        return;
+      }
+      logger.error({ err: error, contactId: rows[0]!.contactId, attempts: rows[0]!.attempts }, 'could not tell an actor');
+      await postponeNudges(pool, ids).catch(() => undefined);
+    }
+  }
+
+  return {
+    async stop() {
+      stopping.abort();
+      bell.ring();
+      await running;
+      await listening;
+    },
+  };
+}
+
+async function tellActor({ client, taskQueue, maxHistoryEvents }: RelayOptions, rows: readonly OutboxRow[]): Promise<void> {
+  const { workspaceId, contactId } = rows[0]!;
+  const input: ContactWorkflowInput = { workspaceId, contactId, maxHistoryEvents };
+  const start = { workflowId: contactWorkflowId(input), taskQueue, args: [input] as [ContactWorkflowInput] };
+  const closeIds = new Set(rows.map((row) => row.closeConversationId).filter((id) => id !== null));
+  for (const conversationId of closeIds) {
+    await client.workflow.signalWithStart(contactWorkflowType, {
+      ...start,
+      signal: closeConversationSignal,
+      signalArgs: [{ conversationId }],
+    });
+  }
+  // A close makes the actor look as well, but only if it came first; a nudge of its own is right in any order.
+  if (rows.some((row) => row.closeConversationId === null)) {
+    await client.workflow.signalWithStart(contactWorkflowType, { ...start, signal: nudgeSignal, signalArgs: [] });
+  }
+}
+
+const grpcDeadlineExceeded = 4;
+const grpcUnavailable = 14;
+
+const isServerAway = (error: unknown): boolean =>
+  isGrpcServiceError(error) && (error.code === grpcUnavailable || error.code === grpcDeadlineExceeded);
+
+function groupByContact(rows: readonly OutboxRow[]): Map<string, OutboxRow[]> {
+  const groups = new Map<string, OutboxRow[]>();
+  for (const row of rows) {
+    const group = groups.get(row.contactId);
+    if (group === undefined) groups.set(row.contactId, [row]);
+    else group.push(row);
+  }
+  return groups;
+}
+
+/** Wakes one waiter, or the next one to wait: a ring while nobody waits is not lost. */
+function createBell(): { ring: () => void; wait: (timeoutMs: number) => Promise<void> } {
+  let rung = false;
+  let wake: (() => void) | null = null;
+  return {
+    ring: () => {
+      rung = true;
+      wake?.();
+    },
+    wait: async (timeoutMs) => {
+      if (!rung) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, timeoutMs);
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      rung = false;
+      wake = null;
+    },
+  };
+}
+
+/** Listens on a connection of its own until stopped; without it, polling carries the relay. */
+async function listen(pool: pg.Pool, ring: () => void, signal: AbortSignal, logger: Logger): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const client = await pool.connect();
+      try {
+        client.on('notification', ring);
+        await client.query(`LISTEN ${outboxChannel}`);
+        await new Promise<void>((resolve) => {
+          signal.addEventListener('abort', () => resolve(), { once: true });
+          client.once('error', () => resolve());
+          client.once('end', () => resolve());
+        });
+      } finally {
+        client.release(true);
+      }
+    } catch (error) {
+      logger.warn({ err: error }, 'cannot listen for notifications; polling');
+    }
+    if (!signal.aborted) await delay(1_000, undefined, { signal }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * The actor of one contact: enforces one open conversation at a time and carries each from opening to close.
+ *
+ * It keeps no facts. Every step is an activity that answers with the phase PostgreSQL says the contact is in, and the next step
+ * follows from that phase alone. Hence:
+ * - a run that was lost, terminated or continued as new resumes by looking;
+ * - a step repeated after it committed, or overtaken by a person, changes nothing and tells the truth;
+ * - signals only say "look" or "close this one", so they may come twice, late, or in any order. What a signal is about was
+ *   committed before it was sent, so a look that begins after the signal arrived sees it; a signal that arrives during a look
+ *   is kept for the next.
+ *
+ * There are no timers: an actor waits for a signal, however long that takes.
+ */
+import {
+  CancellationScope,
+  condition,
+  continueAsNew,
+  isCancellation,
+  log,
+  proxyActivities,
+  proxyLocalActivities,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Phase } from '../routing/phase.ts';
+import {
+  closeConversationSignal,
+  defectFailureType,
+  getContactStateQuery,
+  nudgeSignal,
+  retireSignal,
+  type ContactWorkflowInput,
+  type ConversationRef,
+  type NetworkActivities,
+  type StepActivities,
+} from './contract.ts';
+
+// Local activities run inside one workflow task: the steps of an opening cost one round trip to the server together. Without a
+// limit of attempts: while PostgreSQL is away there is nothing better to do than to try again.
+const steps = proxyLocalActivities<StepActivities>({
+  startToCloseTimeout: '30s',
+  retry: {
+    initialInterval: '100ms',
+    backoffCoefficient: 2,
+    maximumInterval: '10s',
+    nonRetryableErrorTypes: [defectFailureType],
+  },
+});
+
+// A conversation must not wait for another system for long: after three attempts it goes on without what it could not learn.
+const network = proxyActivities<NetworkActivities>({
+  startToCloseTimeout: '60s',
+  scheduleToCloseTimeout: '3m',
+  retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumAttempts: 3, nonRetryableErrorTypes: [defectFailureType] },
+});
+
+export async function contactWorkflow(input: ContactWorkflowInput): Promise<void> {
+  const contact = { workspaceId: input.workspaceId, contactId: input.contactId };
+  let phase = { kind: 'idle' } as Phase;
+  let nudged = true; // A run begins by looking.
+  let closeIds: readonly string[] = input.unread?.closeConversationIds ?? [];
+  let retiring = false;
+
+  setHandler(nudgeSignal, () => {
+    nudged = true;
+  });
+  setHandler(closeConversationSignal, ({ conversationId }) => {
+    if (!closeIds.includes(conversationId)) closeIds = [...closeIds, conversationId];
+  });
+  setHandler(retireSignal, () => {
+    retiring = true;
+  });
+  setHandler(getContactStateQuery, () => ({ phase, unread: { nudged, closeConversationIds: closeIds } }));
+
+  for (;;) {
+    if (phase.kind === 'idle' || phase.kind === 'open') {
+      const conversationId: string | null = phase.kind === 'open' ? phase.conversationId : null;
+      if (!nudged && closeIds.length === 0) {
+        if (isLong(input)) {
+          // Signals are handled before this code runs, so nothing is unread here; what comes later fails this task and is
+          // handled when it runs again.
+          return continueAsNew<typeof contactWorkflow>({ ...input, unread: { nudged, closeConversationIds: closeIds } });
+        }
+        if (retiring && conversationId === null) return;
+        retiring = false;
+        await condition(() => nudged || closeIds.length > 0 || retiring);
+        continue;
+      }
+      if (conversationId !== null && closeIds.includes(conversationId)) {
+        phase = { kind: 'closing', conversationId };
+        continue;
+      }
+      // A close that names another conversation was heard too early or too late; looking tells which.
+      phase = { kind: 'pending' };
+    }
+    phase = await takeStep(phase);
+  }
+
+  /** Runs the one step that the phase calls for. */
+  async function takeStep(current: Exclude<Phase, { kind: 'idle' | 'open' }>): Promise<Phase> {
+    try {
+      if (current.kind === 'pending') {
+        nudged = false;
+        closeIds = [];
+        return await steps.openConversation(contact);
+      }
+      const conversation = { ...contact, conversationId: current.conversationId };
+      if (current.kind === 'closing' || closeIds.includes(current.conversationId)) {
+        nudged = false;
+        closeIds = [];
+        return await steps.closeConversation(conversation);
+      }
+      switch (current.kind) {
+        case 'enriching':
+          return await orDefaultTeam(conversation, current.overNetwork ? enrichOverNetwork : steps.enrichConversation);
+        case 'routing':
+          return await orDefaultTeam(conversation, steps.routeConversation);
+        case 'assigning':
+          return await steps.assignConversation(conversation);
+      }
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      // Nothing to do but wait: the next nudge, at the latest the house timer's, makes the actor look again.
+      log.error('A step failed for good', { phase: current.kind });
+      return { kind: 'idle' };
+    }
+  }
+
+  async function orDefaultTeam(
+    conversation: ConversationRef,
+    step: (conversation: ConversationRef) => Promise<Phase>,
+  ): Promise<Phase> {
+    try {
+      return await step(conversation);
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      return steps.fallBackToDefaultTeam(conversation, `${phase.kind} failed`);
+    }
+  }
+
+  /** Another system may be slow; a close does not wait for it. */
+  async function enrichOverNetwork(conversation: ConversationRef): Promise<Phase> {
+    const { conversationId } = conversation;
+    const request = new CancellationScope();
+    try {
+      return await request.run(() =>
+        Promise.race([
+          network.enrichOverNetwork(conversation),
+          condition(() => closeIds.includes(conversationId)).then((): Phase => ({ kind: 'closing', conversationId })),
+        ]),
+      );
+    } finally {
+      request.cancel();
+    }
+  }
+}
+
+const isLong = (input: ContactWorkflowInput): boolean => {
+  const info = workflowInfo();
+  return info.continueAsNewSuggested || info.historyLength >= input.maxHistoryEvents;
+};
