@@ -9,7 +9,10 @@ export const createActivityMetrics = (metrics: Metrics) => ({
     'conversations_fell_back_total',
     'Conversations sent to the default team because their flow failed.',
   ),
-  enrichmentFailures: metrics.counter('enrichment_failures_total', 'Enrichment steps that could not find out what they should.'),
+  enrichmentFailures: metrics.counter(
+    'enrichment_failures_total',
+    'Enrichment steps that could not find out what they should.',
+  ),
   durationSeconds: metrics.histogram(
     'activity_duration_seconds',
     'Time one attempt of an activity took.',

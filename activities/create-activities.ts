@@ -18,11 +18,18 @@ export interface ActivityDependencies {
   readonly allowedHosts: ReadonlySet<string>;
 }
 
+/** For all requests of one enrichment together: well below the activity's own limit, so that it ends by itself. */
+const networkBudgetMs = 45_000;
+
 /**
  * The steps of the actors, over the store. A step that was superseded is no error: the phase in its answer tells the actor
  * what is true now.
  */
-export function createActivities({ pool, metrics, allowedHosts }: ActivityDependencies): StepActivities & NetworkActivities {
+export function createActivities({
+  pool,
+  metrics,
+  allowedHosts,
+}: ActivityDependencies): StepActivities & NetworkActivities {
   const activities: StepActivities & NetworkActivities = {
     async openConversation(contact: ContactRef): Promise<Phase> {
       const { phase, opened } = await openForContact(pool, contact);
@@ -35,17 +42,18 @@ export function createActivities({ pool, metrics, allowedHosts }: ActivityDepend
     },
 
     async enrichOverNetwork(conversation: ConversationRef): Promise<Phase> {
-      return enrich(conversation, (step, facts) => requestFields(step, { conversation, facts, allowedHosts }));
+      const deadline = Date.now() + networkBudgetMs;
+      return enrich(conversation, (step, facts) =>
+        requestFields(step, { conversation, facts, allowedHosts, deadline }),
+      );
     },
 
     async routeConversation(conversation: ConversationRef): Promise<Phase> {
-      await routeByFlow(pool, conversation);
-      return readPhase(pool, conversation);
+      return after(await routeByFlow(pool, conversation), 'assigning', conversation);
     },
 
     async assignConversation(conversation: ConversationRef): Promise<Phase> {
-      await assignRouted(pool, conversation);
-      return readPhase(pool, conversation);
+      return after(await assignRouted(pool, conversation), 'open', conversation);
     },
 
     async closeConversation(conversation: ConversationRef): Promise<Phase> {
@@ -55,30 +63,39 @@ export function createActivities({ pool, metrics, allowedHosts }: ActivityDepend
     },
 
     async fallBackToDefaultTeam(conversation: ConversationRef, reason: string): Promise<Phase> {
-      if (await fallBack(pool, conversation, reason)) metrics.fellBack.inc();
-      return readPhase(pool, conversation);
+      const fellBack = await fallBack(pool, conversation, reason);
+      if (fellBack) metrics.fellBack.inc();
+      return after(fellBack, 'assigning', conversation);
     },
   };
 
   async function enrich(conversation: ConversationRef, request: StepRequest): Promise<Phase> {
     const input = await readStepInput(pool, conversation, 'enriching');
-    if (input !== null) {
-      let { fields } = input.facts;
-      const failures: string[] = [];
-      for (const step of input.flow.enrichment) {
-        const known = applyStep(step, { fields, text: input.facts.message.text });
-        if (known !== 'needs response') {
-          fields = known;
-        } else if (step.kind === 'http') {
-          const answer = await request(step, { ...input.facts, fields });
-          fields = { ...fields, ...answer.fields };
-          failures.push(...answer.failures);
-        }
+    if (input === null) return readPhase(pool, conversation);
+    let { fields } = input.facts;
+    const failures: string[] = [];
+    for (const step of input.flow.enrichment) {
+      const known = applyStep(step, { fields, text: input.facts.message.text });
+      if (known !== 'needs response') {
+        fields = known;
+      } else if (step.kind === 'http') {
+        const answer = await request(step, { ...input.facts, fields });
+        fields = { ...fields, ...answer.fields };
+        failures.push(...answer.failures);
       }
-      if (failures.length > 0) metrics.enrichmentFailures.inc(failures.length);
-      await writeEnrichment(pool, conversation, { version: input.version, fields, failures });
     }
-    return readPhase(pool, conversation);
+    if (failures.length > 0) metrics.enrichmentFailures.inc(failures.length);
+    const { version } = input;
+    return after(await writeEnrichment(pool, conversation, { version, fields, failures }), 'routing', conversation);
+  }
+
+  /** The phase a step leads to, without asking, unless the step was superseded. */
+  async function after(
+    applied: boolean,
+    kind: 'routing' | 'assigning' | 'open',
+    conversation: ConversationRef,
+  ): Promise<Phase> {
+    return applied ? { kind, conversationId: conversation.conversationId } : readPhase(pool, conversation);
   }
 
   return guardActivity(activities, metrics);

@@ -16,7 +16,14 @@ export async function requestFields(
     conversation,
     facts,
     allowedHosts,
-  }: { conversation: ConversationRef; facts: RoutingFacts; allowedHosts: ReadonlySet<string> },
+    deadline,
+  }: {
+    conversation: ConversationRef;
+    facts: RoutingFacts;
+    allowedHosts: ReadonlySet<string>;
+    /** Milliseconds since the epoch; whatever the step itself allows. */
+    deadline: number;
+  },
 ): Promise<{ fields: Fields; failures: readonly string[] }> {
   const { host } = new URL(step.url);
   if (!allowedHosts.has(host)) {
@@ -26,8 +33,13 @@ export async function requestFields(
     const response = await fetch(step.url, {
       method: 'POST',
       redirect: 'error',
-      signal: AbortSignal.timeout(step.timeoutMs),
-      headers: { 'content-type': 'application/json', accept: 'application/json' },
+      signal: AbortSignal.timeout(Math.max(0, Math.min(step.timeoutMs, deadline - Date.now()))),
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        // The activity may run again: the other system can tell a repetition from a new question.
+        'idempotency-key': conversation.conversationId,
+      },
       body: JSON.stringify({
         conversationId: conversation.conversationId,
         contact: facts.contact,

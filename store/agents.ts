@@ -148,7 +148,10 @@ export async function recordHeartbeat(
 }
 
 /** Online agents that have sent a heartbeat since they came online, and none for `afterMs`. */
-export async function readSilentAgents(db: Queryable, { afterMs, maxRows }: { afterMs: number; maxRows: number }): Promise<AgentKey[]> {
+export async function readSilentAgents(
+  db: Queryable,
+  { afterMs, maxRows }: { afterMs: number; maxRows: number },
+): Promise<AgentKey[]> {
   const { rows } = await db.query<AgentKey>({
     name: 'read-silent-agents',
     text: `SELECT workspace_id AS "workspaceId", agent_id AS "agentId" FROM agent_presence
@@ -199,10 +202,11 @@ async function writeMemberships(
   { workspaceId, agentId }: AgentKey,
   teamIds: readonly string[],
 ): Promise<void> {
-  await tx.query(
-    'DELETE FROM team_members WHERE workspace_id = $1 AND agent_id = $2 AND team_id <> ALL($3::uuid[])',
-    [workspaceId, agentId, teamIds],
-  );
+  await tx.query('DELETE FROM team_members WHERE workspace_id = $1 AND agent_id = $2 AND team_id <> ALL($3::uuid[])', [
+    workspaceId,
+    agentId,
+    teamIds,
+  ]);
   await tx.query(
     `INSERT INTO team_members (workspace_id, team_id, agent_id)
      SELECT $1, team_id, $2 FROM unnest($3::uuid[]) AS team_id ON CONFLICT DO NOTHING`,

@@ -86,7 +86,12 @@ export async function assignManually(
   return transact(pool, async (tx): Promise<ManualAssignResult> => {
     const before = await readConversation(tx, workspaceId, conversationId);
     if (before === null) return { kind: 'not_found' };
-    const teamId = to.kind === 'agent' ? null : to.kind === 'team' ? to.teamId : (before.teamId ?? (await readDefaultTeam(tx, workspaceId)));
+    const teamId =
+      to.kind === 'agent'
+        ? null
+        : to.kind === 'team'
+          ? to.teamId
+          : (before.teamId ?? (await readDefaultTeam(tx, workspaceId)));
     const agentIds = [before.agentId, to.kind === 'agent' ? to.agentId : null].filter((id) => id !== null);
     const teamIds = await readTeamsOfAgents(tx, workspaceId, agentIds);
     if (teamId !== null) teamIds.push(teamId);

@@ -1,11 +1,16 @@
 import type { RoutingFacts } from '../routing/facts.ts';
-import type { FlowDocument } from '../routing/flow-document.ts';
+import { stepsLeaveTheHouse, type FlowDocument } from '../routing/flow-document.ts';
 import { decideTrigger } from '../routing/route.ts';
 import type { Queryable } from './database.ts';
 import { readDefaultTeam } from './teams.ts';
 
 export type FlowChoice =
-  | { readonly kind: 'flow'; readonly versionId: string; readonly hasEnrichment: boolean }
+  | {
+      readonly kind: 'flow';
+      readonly versionId: string;
+      readonly hasEnrichment: boolean;
+      readonly usesNetwork: boolean;
+    }
   /** No published flow's trigger matched: the default team, and that is no failure. */
   | { readonly kind: 'default_team'; readonly teamId: string };
 
@@ -20,7 +25,12 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
   for (const { id } of rows) {
     const flow = await readFlowVersion(tx, workspaceId, id);
     if (decideTrigger(flow, facts).value) {
-      return { kind: 'flow', versionId: id, hasEnrichment: flow.enrichment.length > 0 };
+      return {
+        kind: 'flow',
+        versionId: id,
+        hasEnrichment: flow.enrichment.length > 0,
+        usesNetwork: stepsLeaveTheHouse(flow),
+      };
     }
   }
   return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId) };

@@ -11,8 +11,8 @@
  * - Deadlocks: every statement takes its rows in key order, and the kinds in the order identities, contacts, message keys.
  */
 import type pg from 'pg';
-import { newId } from '../platform/id.ts';
 import { transact, type Queryable } from './database.ts';
+import { byKey, resolveItems, resolveNewIdentities, type Draft } from './ingest-resolution.ts';
 import { announceNudges, shardOf } from './outbox.ts';
 
 export interface IngestItem {
@@ -77,15 +77,6 @@ export function ingestMessages(pool: pg.Pool, items: readonly IngestItem[]): Pro
   });
 }
 
-interface Draft {
-  readonly index: number;
-  readonly item: IngestItem;
-  readonly channelId: string;
-  readonly messageId: string;
-  contactId: string;
-  identityIsNew: boolean;
-}
-
 interface LockedContact {
   readonly workspaceId: string;
   readonly id: string;
@@ -99,137 +90,6 @@ interface SequencedMessage {
   readonly draft: Draft;
   readonly sequence: number;
   readonly conversationId: string | null;
-}
-
-const resolveSql = `
-  SELECT ch.id AS channel_id, ci.contact_id AS identity_contact_id, c.id AS named_contact_id,
-         k.contact_id AS key_contact_id, m.id AS message_id, m.sequence, m.conversation_id
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[]) WITH ORDINALITY
-       AS i (workspace_id, channel, external_id, contact_external_id, contact_id, position)
-  LEFT JOIN channels ch ON ch.workspace_id = i.workspace_id AND ch.key = i.channel
-  LEFT JOIN contact_identities ci
-    ON ci.workspace_id = i.workspace_id AND ci.channel_id = ch.id AND ci.external_id = i.contact_external_id
-  LEFT JOIN contacts c ON c.workspace_id = i.workspace_id AND c.id = i.contact_id
-  LEFT JOIN message_keys k ON k.workspace_id = i.workspace_id AND k.channel_id = ch.id AND k.external_id = i.external_id
-  LEFT JOIN messages m ON m.workspace_id = k.workspace_id AND m.id = k.message_id
-  ORDER BY i.position`;
-
-interface Resolved {
-  channel_id: string | null;
-  identity_contact_id: string | null;
-  named_contact_id: string | null;
-  key_contact_id: string | null;
-  message_id: string | null;
-  sequence: number;
-  conversation_id: string | null;
-}
-
-/** Settles what needs no writing (refusals, duplicates) and returns a draft for each of the rest. */
-async function resolveItems(
-  tx: Queryable,
-  items: readonly IngestItem[],
-  results: (IngestResult | undefined)[],
-): Promise<Draft[]> {
-  const { rows } = await tx.query<Resolved>({
-    name: 'resolve-ingest-items',
-    text: resolveSql,
-    values: [
-      items.map((item) => item.workspaceId),
-      items.map((item) => item.channel),
-      items.map((item) => item.externalId),
-      items.map((item) => item.contact.externalId),
-      items.map((item) => item.contact.id ?? null),
-    ],
-  });
-  const drafts: Draft[] = [];
-  const newContactIds = new Map<string, string>();
-  rows.forEach((row, index) => {
-    const item = items[index]!;
-    const settled = settle(item, row);
-    if (settled !== null) {
-      results[index] = settled;
-      return;
-    }
-    const channelId = row.channel_id!;
-    const identity = identityKey(item, channelId);
-    const contactId = row.identity_contact_id ?? newContactIds.get(identity) ?? item.contact.id ?? newId();
-    if (item.contact.id !== undefined && item.contact.id !== contactId) {
-      results[index] = { kind: 'identity_of_another_contact' };
-      return;
-    }
-    const identityIsNew = row.identity_contact_id === null;
-    if (identityIsNew) newContactIds.set(identity, contactId);
-    drafts.push({ index, item, channelId, messageId: newId(), contactId, identityIsNew });
-  });
-  return drafts;
-}
-
-function settle(item: IngestItem, row: Resolved): IngestResult | null {
-  if (row.channel_id === null) return { kind: 'unknown_channel' };
-  if (item.contact.id !== undefined && row.named_contact_id === null) return { kind: 'unknown_contact' };
-  if (row.key_contact_id === null) return null;
-  if (row.key_contact_id !== row.identity_contact_id) return { kind: 'key_of_another_contact' };
-  return {
-    kind: 'accepted',
-    messageId: row.message_id!,
-    contactId: row.key_contact_id,
-    conversationId: row.conversation_id,
-    sequence: row.sequence,
-    duplicate: true,
-  };
-}
-
-const identityKey = (item: IngestItem, channelId: string): string =>
-  `${item.workspaceId}/${channelId}/${item.contact.externalId}`;
-
-// The foreign key from identity to contact is checked when the statement ends, so both may be inserted in one.
-const insertIdentitiesSql = `
-  WITH identity AS (
-    INSERT INTO contact_identities (workspace_id, channel_id, external_id, contact_id)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[])
-    ON CONFLICT DO NOTHING
-    RETURNING workspace_id, contact_id
-  )
-  INSERT INTO contacts (workspace_id, id)
-  SELECT DISTINCT workspace_id, contact_id FROM identity
-  ON CONFLICT DO NOTHING`;
-
-const readIdentitiesSql = `
-  SELECT ci.contact_id
-  FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS i (workspace_id, channel_id, external_id, position)
-  JOIN contact_identities ci USING (workspace_id, channel_id, external_id)
-  ORDER BY i.position`;
-
-async function resolveNewIdentities(
-  tx: Queryable,
-  drafts: readonly Draft[],
-  results: (IngestResult | undefined)[],
-): Promise<void> {
-  const fresh = drafts.filter((draft) => draft.identityIsNew);
-  if (fresh.length === 0) return;
-  const byIdentity = new Map(fresh.map((draft) => [identityKey(draft.item, draft.channelId), draft]));
-  const sorted = [...byIdentity.entries()].sort(byKey).map(([, draft]) => draft);
-  const identities = [
-    sorted.map((draft) => draft.item.workspaceId),
-    sorted.map((draft) => draft.channelId),
-    sorted.map((draft) => draft.item.contact.externalId),
-  ];
-  await tx.query({
-    name: 'insert-contact-identities',
-    text: insertIdentitiesSql,
-    values: [...identities, sorted.map((draft) => draft.contactId)],
-  });
-  const { rows } = await tx.query<{ contact_id: string }>({
-    name: 'read-contact-identities',
-    text: readIdentitiesSql,
-    values: identities,
-  });
-  const owners = new Map(sorted.map((draft, i) => [identityKey(draft.item, draft.channelId), rows[i]!.contact_id]));
-  for (const draft of fresh) {
-    draft.contactId = owners.get(identityKey(draft.item, draft.channelId))!;
-    const named = draft.item.contact.id;
-    if (named !== undefined && named !== draft.contactId) results[draft.index] = { kind: 'identity_of_another_contact' };
-  }
 }
 
 const lockContactsSql = `
@@ -305,9 +165,6 @@ async function claimKeys(tx: Queryable, drafts: readonly Draft[]): Promise<Draft
   const won = new Set(rows.map((row) => row.message_id));
   return drafts.filter((draft) => won.has(draft.messageId));
 }
-
-/** Stable, and the same in every process: a locale must not order keys differently here and there. */
-const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0);
 
 function sequenceMessage(draft: Draft, contact: LockedContact): SequencedMessage {
   const { name, attributes } = draft.item.contact;

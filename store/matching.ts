@@ -94,7 +94,11 @@ const applyMatchesSql = `
  * holds I3 even if a caller forgot a lock.
  * @returns the lock with loads and rotation as they are now
  */
-export async function applyMatches(tx: Queryable, lock: MatchingLock, matches: readonly Match[]): Promise<MatchingLock> {
+export async function applyMatches(
+  tx: Queryable,
+  lock: MatchingLock,
+  matches: readonly Match[],
+): Promise<MatchingLock> {
   const rotation = new Map(matches.map((match) => [match.teamId, match.agentId!]));
   const { rows } = await tx.query<AppliedMatches>({
     name: 'apply-matches',
@@ -110,7 +114,8 @@ export async function applyMatches(tx: Queryable, lock: MatchingLock, matches: r
       [...rotation.values()],
     ],
   });
-  if (rows[0]!.assigned !== matches.length || rows[0]!.missed !== 0) throw new ConcurrentChange('room was taken meanwhile');
+  if (rows[0]!.assigned !== matches.length || rows[0]!.missed !== 0)
+    throw new ConcurrentChange('room was taken meanwhile');
   const { loads, seconds } = rows[0]!;
   seconds.forEach(publishAssignment);
   return {

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
 import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
-import type { Phase } from '../routing/phase.ts';
+import { phaseOf, type Phase } from '../routing/phase.ts';
 import type { Source } from '../routing/conversation.ts';
 import { giveToAgent, recordDecision, type AssignTarget } from './assignment.ts';
 import { transact, type Queryable } from './database.ts';
@@ -30,12 +30,13 @@ export async function openForContact(
     if (pending === null) return { phase: await readPhase(tx, ref), opened: false };
     const flow = await chooseFlow(tx, ref.workspaceId, pending);
     const conversationId = newId();
+    // Without a flow, or without steps, there is nothing to find out; without a flow there is nothing to decide either.
+    const state = flow.kind === 'flow' && flow.hasEnrichment ? 'enriching' : 'routing';
     await insertConversation(tx, {
       ...ref,
       conversationId,
       source: 'contact',
-      // Without a flow, or without steps, there is nothing to find out; without a flow there is nothing to decide either.
-      state: flow.kind === 'flow' && flow.hasEnrichment ? 'enriching' : 'routing',
+      state,
       flowVersionId: flow.kind === 'flow' ? flow.versionId : null,
       teamId: flow.kind === 'flow' ? null : flow.teamId,
     });
@@ -43,7 +44,14 @@ export async function openForContact(
       const detail = { teamId: flow.teamId, branch: null, reason: 'no published flow matches' };
       await recordDecision(tx, { ...ref, conversationId }, 'routing', detail);
     }
-    return { phase: await readPhase(tx, ref), opened: true };
+    const opened = {
+      id: conversationId,
+      state,
+      routed: flow.kind === 'default_team',
+      closeRequested: false,
+      enrichesOverNetwork: flow.kind === 'flow' && flow.usesNetwork,
+    } as const;
+    return { phase: phaseOf(opened, false), opened: true };
   });
 }
 
@@ -70,7 +78,8 @@ export async function openByUser(
   return transact(pool, async (tx): Promise<OpenByUserResult> => {
     const contact = await lockContact(tx, workspaceId, contactId);
     if (contact === null) return { kind: 'unknown_contact' };
-    if (contact.openConversationId !== null) return { kind: 'already_open', conversationId: contact.openConversationId };
+    if (contact.openConversationId !== null)
+      return { kind: 'already_open', conversationId: contact.openConversationId };
     const teamId = to.kind === 'agent' ? null : to.kind === 'team' ? to.teamId : await readDefaultTeam(tx, workspaceId);
     const agentIds = to.kind === 'agent' ? [to.agentId] : [];
     const teamIds = teamId === null ? await readTeamsOfAgents(tx, workspaceId, agentIds) : [teamId];
@@ -92,7 +101,14 @@ export async function openByUser(
       teamId,
     });
     if (to.kind === 'agent') {
-      await giveToAgent(tx, { ...ref, units: 1, agentId: to.agentId, force: to.force, note: null, byAgentId: request.byAgentId });
+      await giveToAgent(tx, {
+        ...ref,
+        units: 1,
+        agentId: to.agentId,
+        force: to.force,
+        note: null,
+        byAgentId: request.byAgentId,
+      });
     } else {
       await drainQueues(tx, lock);
     }
@@ -178,14 +194,6 @@ async function insertConversation(tx: Queryable, row: NewConversation): Promise<
   await tx.query({
     name: 'insert-conversation',
     text: insertConversationSql,
-    values: [
-      row.workspaceId,
-      row.conversationId,
-      row.contactId,
-      row.state,
-      row.source,
-      row.flowVersionId,
-      row.teamId,
-    ],
+    values: [row.workspaceId, row.conversationId, row.contactId, row.state, row.source, row.flowVersionId, row.teamId],
   });
 }

@@ -27,7 +27,10 @@ export async function addReply(
     const conversation = (await readConversation(tx, workspaceId, conversationId))!;
     if (conversation.state === 'closed') return { kind: 'closed' };
     if (conversation.closeRequestedAt !== null) return { kind: 'closing' };
-    const { rows: agents } = await tx.query('SELECT FROM agents WHERE workspace_id = $1 AND id = $2', [workspaceId, agentId]);
+    const { rows: agents } = await tx.query('SELECT FROM agents WHERE workspace_id = $1 AND id = $2', [
+      workspaceId,
+      agentId,
+    ]);
     if (agents.length === 0) return { kind: 'unknown_agent' };
     const messageId = newId();
     const sequence = contact.lastSequence + 1;
@@ -41,7 +44,16 @@ export async function addReply(
              )
              INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, agent_id, text, external_id)
              VALUES ($1, $2, $3, $4, 'outbound', $5, $6, $7, $8)`,
-      values: [workspaceId, messageId, contactId, conversationId, sequence, agentId, reply.text, reply.externalId ?? null],
+      values: [
+        workspaceId,
+        messageId,
+        contactId,
+        conversationId,
+        sequence,
+        agentId,
+        reply.text,
+        reply.externalId ?? null,
+      ],
     });
     await recordEvents(tx, workspaceId, [
       { type: 'message.sent', conversationId, contactId, data: { messageId, sequence, agentId } },

@@ -73,25 +73,34 @@ interface StepRow {
 }
 
 /** @returns false when it was superseded */
-export function writeEnrichment(
-  pool: pg.Pool,
+export async function writeEnrichment(
+  db: Queryable,
   key: ConversationKey,
   { version, fields, failures }: { version: number; fields: Fields; failures: readonly string[] },
 ): Promise<boolean> {
-  return transact(pool, async (tx) => {
-    const { rowCount } = await tx.query({
-      name: 'write-enrichment',
-      text: `UPDATE conversations SET state = 'routing', fields = $4, version = version + 1, progressed_at = now()
-             WHERE workspace_id = $1 AND id = $2 AND version = $3 AND state = 'enriching' AND close_requested_at IS NULL`,
-      values: [key.workspaceId, key.conversationId, version, JSON.stringify(fields)],
-    });
-    if (rowCount === 0) return false;
-    await recordDecision(tx, key, 'enrichment', { fields, failures });
-    await recordEvents(tx, key.workspaceId, [
-      { type: 'conversation.enriched', conversationId: key.conversationId, contactId: key.contactId, data: { failures } },
-    ]);
-    return true;
+  const { rowCount } = await db.query({
+    name: 'write-enrichment',
+    text: `WITH enriched AS (
+             UPDATE conversations SET state = 'routing', fields = $4, version = version + 1, progressed_at = now()
+             WHERE workspace_id = $1 AND id = $2 AND version = $3 AND state = 'enriching' AND close_requested_at IS NULL
+             RETURNING contact_id
+           ), decided AS (
+             INSERT INTO decisions (workspace_id, id, conversation_id, kind, detail)
+             SELECT $1, $5, $2, 'enrichment', $6 FROM enriched
+           )
+           INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+           SELECT $1, 'conversation.enriched', $2, contact_id, jsonb_build_object('failures', $7::int) FROM enriched`,
+    values: [
+      key.workspaceId,
+      key.conversationId,
+      version,
+      JSON.stringify(fields),
+      newId(),
+      JSON.stringify({ fields, failures }),
+      failures.length,
+    ],
   });
+  return rowCount === 1;
 }
 
 /** Decides the team and the priority by the flow's branches. @returns false when it was superseded */

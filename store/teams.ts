@@ -69,10 +69,11 @@ export async function listTeams(
   db: Queryable,
   { workspaceId, after, limit }: { workspaceId: string; after: string | null; limit: number },
 ): Promise<Team[]> {
-  const { rows } = await db.query<Team>(
-    `${selectTeam} AND ($2::uuid IS NULL OR t.id > $2) ORDER BY t.id LIMIT $3`,
-    [workspaceId, after, limit],
-  );
+  const { rows } = await db.query<Team>(`${selectTeam} AND ($2::uuid IS NULL OR t.id > $2) ORDER BY t.id LIMIT $3`, [
+    workspaceId,
+    after,
+    limit,
+  ]);
   return rows;
 }
 

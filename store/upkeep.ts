@@ -22,11 +22,15 @@ export async function readStalled(
                 AND m.received_at < now() - $1 * interval '1 ms'
               LIMIT $2)
              UNION ALL
-             (SELECT workspace_id, contact_id, CASE WHEN close_requested_at IS NOT NULL THEN id END,
-                     CASE WHEN close_requested_at IS NOT NULL THEN 'close' ELSE 'flow' END
-              FROM conversations
-              WHERE (state IN ('enriching', 'routing') OR (close_requested_at IS NOT NULL AND closed_at IS NULL))
-                AND progressed_at < now() - $1 * interval '1 ms'
+             (SELECT v.workspace_id, v.contact_id, CASE WHEN v.close_requested_at IS NOT NULL THEN v.id END,
+                     CASE WHEN v.close_requested_at IS NOT NULL THEN 'close' ELSE 'flow' END
+              FROM conversations v
+              LEFT JOIN flow_versions f ON f.workspace_id = v.workspace_id AND f.id = v.flow_version_id
+              WHERE (v.state IN ('enriching', 'routing') OR (v.close_requested_at IS NOT NULL AND v.closed_at IS NULL))
+                AND v.progressed_at < now() - $1 * interval '1 ms'
+                -- Other systems may take their time, up to the limit of the activity with all its attempts.
+                AND NOT (v.state = 'enriching' AND v.close_requested_at IS NULL AND f.uses_network
+                         AND v.progressed_at > now() - interval '4 min')
               LIMIT $2)
            )
            SELECT workspace_id AS "workspaceId", contact_id AS "contactId",

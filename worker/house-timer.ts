@@ -35,7 +35,9 @@ export function startHouseTimer({
 }): HouseTimer {
   const owner = randomUUID();
   const stopping = new AbortController();
-  const mended = metrics.counter('house_timer_mended_total', 'Contacts found standing still and nudged again.', ['kind']);
+  const mended = metrics.counter('house_timer_mended_total', 'Contacts found standing still and nudged again.', [
+    'kind',
+  ]);
   for (const kind of ['pending', 'flow', 'close']) mended.inc({ kind }, 0);
   const expired = metrics.counter('agents_expired_total', 'Agents set away because their heartbeat stopped.');
   const gauges = createSystemGauges(metrics);

@@ -95,7 +95,7 @@ async function startWorker(config: Config): Promise<void> {
 
 /** Waits for a Temporal server that is away, so that the order of starting does not matter. Null when told to stop meanwhile. */
 async function connectPatiently(config: Config, shutdown: Shutdown, logger: Logger): Promise<NativeConnection | null> {
-  for (let told = false; !shutdown.signal.aborted; ) {
+  for (let told = false; !shutdown.signal.aborted;) {
     try {
       return await connectTemporalWorker(config);
     } catch (error) {

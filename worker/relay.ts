@@ -75,7 +75,11 @@ export function startRelay(options: RelayOptions): Relay {
   async function dispatchDue(shards: readonly number[]): Promise<number> {
     const room = maxDeliveries - deliveries.size;
     if (room <= 0) return 0;
-    const rows = await readDueNudges(pool, { shards, busyContactIds: [...deliveries.keys()], maxRows: room * 8 });
+    const rows = await readDueNudges(pool, {
+      shards,
+      busyContactIds: [...deliveries.keys()],
+      maxRowsPerShard: Math.ceil((room * 8) / shards.length),
+    });
     for (const [contactId, contactRows] of [...groupByContact(rows)].slice(0, room)) {
       const delivery = deliver(contactRows).finally(() => {
         deliveries.delete(contactId);
@@ -101,7 +105,10 @@ export function startRelay(options: RelayOptions): Relay {
         await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
         return;
       }
-      logger.error({ err: error, contactId: rows[0]!.contactId, attempts: rows[0]!.attempts }, 'could not tell an actor');
+      logger.error(
+        { err: error, contactId: rows[0]!.contactId, attempts: rows[0]!.attempts },
+        'could not tell an actor',
+      );
       await postponeNudges(pool, ids).catch(() => undefined);
     }
   }
@@ -116,7 +123,10 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
-async function tellActor({ client, taskQueue, maxHistoryEvents }: RelayOptions, rows: readonly OutboxRow[]): Promise<void> {
+async function tellActor(
+  { client, taskQueue, maxHistoryEvents }: RelayOptions,
+  rows: readonly OutboxRow[],
+): Promise<void> {
   const { workspaceId, contactId } = rows[0]!;
   const input: ContactWorkflowInput = { workspaceId, contactId, maxHistoryEvents };
   const start = { workflowId: contactWorkflowId(input), taskQueue, args: [input] as [ContactWorkflowInput] };
@@ -137,8 +147,13 @@ async function tellActor({ client, taskQueue, maxHistoryEvents }: RelayOptions, 
 const grpcDeadlineExceeded = 4;
 const grpcUnavailable = 14;
 
-const isServerAway = (error: unknown): boolean =>
-  isGrpcServiceError(error) && (error.code === grpcUnavailable || error.code === grpcDeadlineExceeded);
+/** The client wraps what gRPC reports, so the whole chain of causes is looked at. */
+function isServerAway(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (isGrpcServiceError(cause)) return cause.code === grpcUnavailable || cause.code === grpcDeadlineExceeded;
+  }
+  return false;
+}
 
 function groupByContact(rows: readonly OutboxRow[]): Map<string, OutboxRow[]> {
   const groups = new Map<string, OutboxRow[]>();

@@ -21,7 +21,15 @@ export interface ShardLeases {
  * Divides the shards among the live workers. Each announces itself by a lease and aims at an equal part, so that a new worker is
  * noticed by the others, who give back what they have too much of.
  */
-export function createShardLeases({ pool, owner, logger }: { pool: pg.Pool; owner: string; logger: Logger }): ShardLeases {
+export function createShardLeases({
+  pool,
+  owner,
+  logger,
+}: {
+  pool: pg.Pool;
+  owner: string;
+  logger: Logger;
+}): ShardLeases {
   let held: number[] = [];
   let renewedAt = -Infinity;
 
@@ -60,7 +68,9 @@ export function createShardLeases({ pool, owner, logger }: { pool: pg.Pool; owne
       return held;
     },
     async release() {
-      await releaseLeases(pool, { names: [memberPrefix + owner, ...held.map(shardName)], owner }).catch(() => undefined);
+      await releaseLeases(pool, { names: [memberPrefix + owner, ...held.map(shardName)], owner }).catch(
+        () => undefined,
+      );
     },
   };
 }

@@ -11,13 +11,13 @@ export async function loadWorkflowBundle(logger: Logger, codePath: string | unde
   if (codePath !== undefined) return { codePath };
   if (existsSync(builtBundlePath)) return { codePath: builtBundlePath };
   logger.info('bundling the workflow code');
-  return bundleWorkflows();
+  return bundleWorkflows((message) => logger.warn(message));
 }
 
-export function bundleWorkflows(): Promise<{ code: string }> {
+export function bundleWorkflows(warn: (message: string) => void): Promise<{ code: string }> {
   return bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL(workflowEntry, import.meta.url)),
-    logger: quiet,
+    logger: quietLogger(warn),
   });
 }
 
@@ -25,11 +25,11 @@ export function bundleWorkflows(): Promise<{ code: string }> {
 const workflowEntry = `../workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`;
 
 /** The bundler reports every module it takes; only what goes wrong is of interest. */
-const quiet = {
+const quietLogger = (warn: (message: string) => void) => ({
   log: () => undefined,
   trace: () => undefined,
   debug: () => undefined,
   info: () => undefined,
-  warn: (message: string) => console.error(message),
-  error: (message: string) => console.error(message),
-};
+  warn,
+  error: warn,
+});

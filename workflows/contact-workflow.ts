@@ -51,7 +51,12 @@ const steps = proxyLocalActivities<StepActivities>({
 const network = proxyActivities<NetworkActivities>({
   startToCloseTimeout: '60s',
   scheduleToCloseTimeout: '3m',
-  retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumAttempts: 3, nonRetryableErrorTypes: [defectFailureType] },
+  retry: {
+    initialInterval: '500ms',
+    backoffCoefficient: 2,
+    maximumAttempts: 3,
+    nonRetryableErrorTypes: [defectFailureType],
+  },
 });
 
 export async function contactWorkflow(input: ContactWorkflowInput): Promise<void> {
@@ -79,7 +84,10 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
         if (isLong(input)) {
           // Signals are handled before this code runs, so nothing is unread here; what comes later fails this task and is
           // handled when it runs again.
-          return continueAsNew<typeof contactWorkflow>({ ...input, unread: { nudged, closeConversationIds: closeIds } });
+          return continueAsNew<typeof contactWorkflow>({
+            ...input,
+            unread: { nudged, closeConversationIds: closeIds },
+          });
         }
         if (retiring && conversationId === null) return;
         retiring = false;

@@ -264,7 +264,7 @@ CREATE TABLE outbox (
   due_at timestamptz NOT NULL DEFAULT now()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
-CREATE INDEX outbox_due ON outbox (shard, due_at, id);
+CREATE INDEX outbox_shard ON outbox (shard, id);
 
 CREATE TABLE leases (
   name text PRIMARY KEY,

@@ -20,20 +20,18 @@ interface Seen {
 }
 
 async function openStream(key: string, { query = '', lastEventId }: { query?: string; lastEventId?: number } = {}) {
-  const leaving = new AbortController();
   const response = await fetch(`${url}/v1/events${query}`, {
     headers: {
       authorization: `Bearer ${key}`,
       accept: 'text/event-stream',
       ...(lastEventId === undefined ? {} : { 'last-event-id': String(lastEventId) }),
     },
-    signal: leaving.signal,
   });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   return {
     response,
-    leave: () => leaving.abort(),
+    leave: () => reader.cancel(),
     /** Reads until so many events came, or to the end. */
     async read(count: number): Promise<Seen[]> {
       for (;;) {
@@ -97,7 +95,7 @@ test('a stream without a cursor tells only what happens from now on, of its work
   const { conversationId } = await workspace.open();
   const events = await stream.read(3);
   expect(new Set(events.map((event) => event.conversationId ?? conversationId))).toEqual(new Set([conversationId]));
-  stream.leave();
+  await stream.leave();
 });
 
 test('a stream goes on after Last-Event-ID, which counts more than the address', async () => {
@@ -108,17 +106,16 @@ test('a stream goes on after Last-Event-ID, which counts more than the address',
   expect(await fromStart.read(all.length)).toEqual(all);
   const resumed = await openStream(workspace.keys.agent, { query: '?after=0', lastEventId: all[1]!.id });
   expect(await resumed.read(all.length - 2)).toEqual(all.slice(2));
-  fromStart.leave();
-  resumed.leave();
+  await fromStart.leave();
+  await resumed.leave();
 });
 
 test('a stream gives its connection back when the client leaves', async () => {
   const workspace = await api.workspace();
-  const streams = await Promise.all(Array.from({ length: 5 }, () => openStream(workspace.keys.agent)));
-  const connected = await countConnections();
-  for (const stream of streams) stream.leave();
-  const rest = connected - streams.length;
-  await vi.waitFor(async () => expect(await countConnections()).toBeLessThanOrEqual(rest), { timeout: 5000 });
+  const before = await countConnections();
+  const streams = await Promise.all(Array.from({ length: 5 }, () => openSocket(url, workspace.keys.agent)));
+  for (const stream of streams) stream.destroy();
+  await vi.waitFor(async () => expect(await countConnections()).toBeLessThanOrEqual(before), { timeout: 5000 });
 });
 
 test('closing the server ends streams, also one that nobody reads', async () => {
@@ -138,14 +135,9 @@ test('closing the server ends streams, also one that nobody reads', async () => 
       Array.from({ length: 10 }, () => big),
     );
   }
-  const open = (path: string) =>
-    new Promise<IncomingMessage>((resolve, reject) => {
-      const headers = { authorization: `Bearer ${workspace.keys.agent}`, accept: 'text/event-stream' };
-      httpRequest(`${address}/v1/events${path}`, { headers }, resolve).on('error', reject).end();
-    });
-  const unread = await open('?after=0');
+  const unread = await openSocket(address, workspace.keys.agent, '?after=0');
   unread.on('error', () => {});
-  const read = await open('');
+  const read = await openSocket(address, workspace.keys.agent);
   const ended = new Promise((resolve) => read.on('end', resolve));
   read.resume();
   const startedAt = performance.now();
@@ -154,6 +146,14 @@ test('closing the server ends streams, also one that nobody reads', async () => 
   await ended;
   unread.destroy();
 });
+
+/** A stream on a connection of its own, which nobody reads yet. */
+function openSocket(address: string, key: string, query = ''): Promise<IncomingMessage> {
+  const headers = { authorization: `Bearer ${key}`, accept: 'text/event-stream' };
+  return new Promise((resolve, reject) => {
+    httpRequest(`${address}/v1/events${query}`, { headers, agent: false }, resolve).on('error', reject).end();
+  });
+}
 
 function countConnections(): Promise<number> {
   return new Promise((resolve, reject) =>

@@ -29,7 +29,7 @@ export default async function setUp(project: TestProject): Promise<() => Promise
     // Durability is not under test here, and no crash of the machine is: without fsync the suite is much faster.
     startEmbeddedPostgres({ stateDir, log, settings: { fsync: 'off', max_connections: '300' } }),
     startTemporalDevServer({ stateDir, log, uiPort: null }),
-    bundleWorkflows(),
+    bundleWorkflows(log),
   ]);
   const workflowBundlePath = join(stateDir, 'workflow-bundle.js');
   await writeFile(workflowBundlePath, bundle.code);

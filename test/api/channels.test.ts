@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newId } from '../../platform/id.ts';
+import type { NewWorkspace } from '../../store/workspaces.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createTestWorkspace, startApi, type ApiUnderTest } from './bare-api.ts';
+
+let database: TestDatabase;
+let api: ApiUnderTest;
+let workspace: NewWorkspace;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  api = await startApi(database.pool);
+  workspace = await createTestWorkspace(database.pool);
+});
+
+afterAll(async () => {
+  await api.close();
+  await database.drop();
+});
+
+const asAdmin = (body?: unknown) => ({ key: workspace.keys.admin, body });
+
+test('a channel is made, read and renamed; its key stays', async () => {
+  const created = await api.call('POST', '/v1/channels', asAdmin({ key: 'chat', name: 'Chat' }));
+  expect(created).toMatchObject({ status: 201, body: { key: 'chat', name: 'Chat' } });
+  const url = `/v1/channels/${created.body.id}`;
+  expect(await api.call('GET', url, { key: workspace.keys.agent })).toMatchObject({ status: 200, body: created.body });
+  expect(await api.call('PATCH', url, asAdmin({ name: 'Web chat' }))).toMatchObject({
+    status: 200,
+    body: { ...created.body, name: 'Web chat' },
+  });
+  const answer = await api.call('PATCH', url, asAdmin({ key: 'other' }));
+  expect(answer).toMatchObject({ status: 400, body: { errors: [{ field: '/key' }] } });
+});
+
+test('a key that is taken answers 409, within the workspace only', async () => {
+  const body = { key: 'taken', name: 'One' };
+  expect((await api.call('POST', '/v1/channels', asAdmin(body))).status).toBe(201);
+  expect(await api.call('POST', '/v1/channels', asAdmin(body))).toMatchObject({
+    status: 409,
+    body: { type: 'urn:switchyard:problem:conflict.key_taken', errors: [{ field: '/key' }] },
+  });
+  const other = await createTestWorkspace(database.pool);
+  expect((await api.call('POST', '/v1/channels', { key: other.keys.admin, body })).status).toBe(201);
+});
+
+test('channels are listed in the order in which they were made, page by page', async () => {
+  const { keys } = await createTestWorkspace(database.pool);
+  const made: string[] = [];
+  for (const key of ['c', 'a', 'b']) {
+    made.push((await api.call('POST', '/v1/channels', { key: keys.admin, body: { key, name: key } })).body.id);
+  }
+  const first = await api.call('GET', '/v1/channels?limit=2', { key: keys.agent });
+  const second = await api.call('GET', `/v1/channels?limit=2&cursor=${first.body.nextCursor}`, { key: keys.agent });
+  expect([...first.body.items, ...second.body.items].map((channel) => channel.id)).toEqual(made);
+  expect(second.body.nextCursor).toBeNull();
+});
+
+test.each([
+  ['limit=0', 'limit'],
+  ['limit=101', 'limit'],
+  ['limit=many', 'limit'],
+  ['limit=1&limit=2', 'limit'],
+  ['cursor=nonsense', 'cursor'],
+  ['sort=name', 'sort'],
+])('a list asked with %s answers 400 and names it', async (query, field) => {
+  const answer = await api.call('GET', `/v1/channels?${query}`, asAdmin());
+  expect(answer).toMatchObject({ status: 400, body: { errors: [{ field }] } });
+});
+
+test('another workspace does not see a channel', async () => {
+  const { body } = await api.call('POST', '/v1/channels', asAdmin({ key: 'own', name: 'Own' }));
+  const { keys } = await createTestWorkspace(database.pool);
+  for (const id of [body.id, newId(), 'x']) {
+    expect((await api.call('GET', `/v1/channels/${id}`, { key: keys.admin })).status).toBe(404);
+    const patch = { key: keys.admin, body: { name: 'Stolen' } };
+    expect((await api.call('PATCH', `/v1/channels/${id}`, patch)).status).toBe(404);
+  }
+});
+
+test('agents may read channels, not make them', async () => {
+  const answer = await api.call('POST', '/v1/channels', { key: workspace.keys.agent, body: { key: 'x', name: 'X' } });
+  expect(answer.status).toBe(403);
+});
