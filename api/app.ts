@@ -7,6 +7,7 @@ import type { MicroBatcher } from '../platform/micro-batcher.ts';
 import type { EventFeed } from '../store/events.ts';
 import type { IngestItem, IngestResult } from '../store/ingest.ts';
 import { authenticateRequests } from './authentication.ts';
+import { drainConnections } from './connection-drain.ts';
 import { documentRoutes } from './documentation.ts';
 import { answerClientError, answerErrors, sendProblem } from './error-answers.ts';
 import { measureRequests } from './http-metrics.ts';
@@ -14,6 +15,7 @@ import type { KeyCache } from './key-cache.ts';
 import { agentsRoutes } from './routes/agents.ts';
 import { channelsRoutes } from './routes/channels.ts';
 import { contactsRoutes } from './routes/contacts.ts';
+import { conversationMessagesRoutes } from './routes/conversation-messages.ts';
 import { conversationsRoutes } from './routes/conversations.ts';
 import { eventsRoutes } from './routes/events.ts';
 import { flowsRoutes } from './routes/flows.ts';
@@ -49,6 +51,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   });
   acceptJsonOnly(app);
   answerErrors(app);
+  drainConnections(app);
   measureRequests(app, deps.metrics);
   authenticateRequests(app, deps.keys);
   prepareValidation(app);
@@ -59,6 +62,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     messagesRoutes,
     contactsRoutes,
     conversationsRoutes,
+    conversationMessagesRoutes,
     agentsRoutes,
     teamsRoutes,
     flowsRoutes,

@@ -39,7 +39,15 @@ export const MessageView = Type.Object({
 export function viewMessage(row: MessageRow): Static<typeof MessageView> {
   const { id, contactId, conversationId, direction, sequence, channel, externalId, agentId, text } = row;
   return {
-    ...{ id, contactId, conversationId, direction, sequence, channel, externalId, agentId, text },
+    id,
+    contactId,
+    conversationId,
+    direction,
+    sequence,
+    channel,
+    externalId,
+    agentId,
+    text,
     attachments: [...(row.attachments ?? [])],
     sentAt: isoOrNull(row.sentAt),
     receivedAt: row.receivedAt.toISOString(),
@@ -73,7 +81,17 @@ export function viewConversation(row: ConversationRow): Static<typeof Conversati
   const { id, contactId, state, source, priority, teamId, agentId, flowVersionId, fields, fallbackReason, forced } =
     row;
   return {
-    ...{ id, contactId, state, source, priority, teamId, agentId, flowVersionId, fields, fallbackReason, forced },
+    id,
+    contactId,
+    state,
+    source,
+    priority,
+    teamId,
+    agentId,
+    flowVersionId,
+    fields,
+    fallbackReason,
+    forced,
     openedAt: row.openedAt.toISOString(),
     routedAt: isoOrNull(row.routedAt),
     assignedAt: isoOrNull(row.assignedAt),
@@ -128,7 +146,12 @@ export const AgentView = Type.Object({
 export function viewAgent(agent: Agent): Static<typeof AgentView> {
   const { id, name, capacity, load, skills, presence } = agent;
   return {
-    ...{ id, name, capacity, load, skills, presence },
+    id,
+    name,
+    capacity,
+    load,
+    skills,
+    presence,
     teamIds: [...agent.teamIds],
     presenceChangedAt: isoOrNull(agent.presenceChangedAt),
     heartbeatAt: isoOrNull(agent.heartbeatAt),
@@ -164,7 +187,12 @@ export const FlowView = Type.Object({
 export function viewFlow(row: FlowRow): Static<typeof FlowView> {
   const { id, name, description, document, publishedVersionId, publishedNumber } = row;
   return {
-    ...{ id, name, description, document, publishedVersionId, publishedNumber },
+    id,
+    name,
+    description,
+    document,
+    publishedVersionId,
+    publishedNumber,
     createdAt: row.createdAt.toISOString(),
     updatedAt: row.updatedAt.toISOString(),
   };

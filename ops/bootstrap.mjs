@@ -6,18 +6,27 @@ import { existsSync, readFileSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
+// When npm (or the shell between) is killed, nobody passes its signal on; a changed parent tells. Then we hang up on ourselves.
+const parentPid = process.ppid;
+const parentWatch = setInterval(() => {
+  if (process.ppid === parentPid) return;
+  clearInterval(parentWatch);
+  process.kill(process.pid, 'SIGHUP');
+}, 500).unref();
+
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const lockFile = join(root, 'package-lock.json');
 const installedLockFile = join(root, 'node_modules', '.package-lock.json');
 const [target, ...args] = process.argv.slice(2);
 
-if (target === undefined) fail('usage: node ops/bootstrap.mjs FILE [ARGUMENTS]');
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 20)) {
   fail(`Switchyard needs Node.js 20.20 or later; this is ${process.versions.node} (${process.execPath}).`);
 }
 if (process.platform === 'win32') fail('Switchyard runs on Linux and macOS; on Windows, use it within WSL.');
 if (!isInstalled()) await install();
+// Without a file to run, installing was all that was asked for: `npm test` and `npm run verify` begin so.
+if (target === undefined) process.exit(0);
 
 const entry = resolve(root, target);
 process.argv = [process.argv[0] ?? 'node', entry, ...args];
@@ -52,7 +61,7 @@ async function install() {
   const npm = process.env.npm_execpath;
   const [command, prefix] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []];
   // Its own process group: a signal goes to npm and all that it started, once, and from here only.
-  const child = spawn(command, [...prefix, 'ci', '--no-audit', '--no-fund'], {
+  const child = spawn(command, [...prefix, 'ci', '--include=dev', '--no-audit', '--no-fund'], {
     cwd: root,
     stdio: ['ignore', 'inherit', 'inherit'],
     detached: true,
@@ -74,7 +83,8 @@ async function install() {
   for (const signal of signals) process.off(signal, stop);
   if (interrupted) {
     signalGroup(child.pid, 'SIGKILL');
-    process.exit(0);
+    // A start that was called off is no failure; installing for what comes next, as `npm test` does, must keep it from running.
+    process.exit(target === undefined ? 130 : 0);
   }
   if (code !== 0) fail(`npm ci failed (${code}); its output is above. Mend that and start again.`);
 }

@@ -73,13 +73,6 @@ function watchForEnd(): { told: Promise<null>; announce(): void } {
       told();
     });
   }
-  // When npm itself is killed, nobody else tells us; a changed parent does.
-  const parent = process.ppid;
-  setInterval(() => {
-    if (process.ppid === parent) return;
-    reason ||= 'the process that started us is gone';
-    told();
-  }, 500).unref();
   const announce = () => {
     steps.interrupt();
     if (reason !== '') steps.say(`\nStopping (${reason}).`);

@@ -130,7 +130,13 @@ export async function assignManually(
           },
         ]);
       }
-      await queueConversation(tx, key, teamId!, null);
+      await queueConversation(tx, key, teamId!, {
+        manual: true,
+        chosen: null,
+        teamId,
+        note: request.note ?? null,
+        byAgentId: request.byAgentId,
+      });
     }
     const freed = withLoad(lock, conversation.agentId ?? '', -conversation.units);
     await drainQueues(tx, to.kind === 'agent' ? withLoad(freed, to.agentId, conversation.units) : freed);
@@ -218,7 +224,7 @@ export async function queueConversation(
            WHERE workspace_id = $1 AND id = $2`,
     values: [key.workspaceId, key.conversationId, teamId],
   });
-  if (explanation !== null) await recordDecision(tx, key, 'assignment', explanation);
+  await recordDecision(tx, key, 'assignment', explanation);
   await recordEvents(tx, key.workspaceId, [
     { type: 'conversation.waiting', conversationId: key.conversationId, contactId: key.contactId, data: { teamId } },
   ]);

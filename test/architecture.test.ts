@@ -73,7 +73,9 @@ test('the environment is read in one file', () => {
   const readers = Object.keys(rooms)
     .filter((room) => room !== 'test')
     .flatMap((room) => linesOf(room, (line) => line.includes('process.env')));
-  expect(readers.filter((line) => !line.startsWith('platform/config.ts:'))).toEqual([]);
+  // The bootstrap runs before any dependency is installed, and asks npm where npm is.
+  const allowed = /^(platform\/config\.ts|ops\/bootstrap\.mjs):/;
+  expect(readers.filter((line) => !allowed.test(line))).toEqual([]);
 });
 
 test('processes log, they do not print; only the programs of ops write to the terminal', () => {
@@ -151,8 +153,9 @@ function sourceAt(path: string): Source {
 }
 
 /** Whole lines and blocks only, so that `//` inside a string stays. */
-const withoutComments = (code: string): string =>
-  code.replace(/^\s*\/\*[\s\S]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '');
+function withoutComments(code: string): string {
+  return code.replace(/^\s*\/\*[\s\S]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '');
+}
 
 function importsOf(code: string): { specifier: string }[] {
   const statement = /^\s*(?:import|export)\b(?:[^'"`;=()]*?\bfrom)?\s*['"]([^'"]+)['"]/gm;

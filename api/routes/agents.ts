@@ -26,7 +26,7 @@ const Capacity = Type.Integer({
 const TeamIds = Type.Array(Id, { maxItems: 100, uniqueItems: true });
 const Skills = Type.Unsafe<Record<string, number>>({
   type: 'object',
-  additionalProperties: { type: 'integer', minimum: 1, maximum: 100 },
+  additionalProperties: { type: 'integer', minimum: 1, maximum: 5 },
   propertyNames: { type: 'string', minLength: 1, maxLength: 100 },
   maxProperties: 100,
   description: 'Skill to level',

@@ -2,17 +2,15 @@ import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typ
 import type { preValidationHookHandler } from 'fastify';
 import { assignManually, type AssignTarget } from '../../store/assignment.ts';
 import { requestClose } from '../../store/closing.ts';
-import { getConversation, listConversations, listDecisions, type ConversationRow } from '../../store/conversations.ts';
-import { getMessage, listMessages } from '../../store/messages.ts';
+import { listConversations, listDecisions } from '../../store/conversations.ts';
 import { openByUser } from '../../store/opening.ts';
-import { addReply } from '../../store/replies.ts';
 import type { ApiDeps } from '../app.ts';
-import { actingAgent, requireActingAgent } from '../principal.ts';
-import { problem, type Problem } from '../problems.ts';
+import { refuseConversation, requireConversation } from '../conversation-problems.ts';
+import { actingAgent } from '../principal.ts';
+import { problem } from '../problems.ts';
 import {
   Body,
   decodeCursor,
-  encodeCursor,
   errorResponses,
   Id,
   IdParams,
@@ -23,22 +21,14 @@ import {
   SafeText,
   toPage,
 } from '../schemas.ts';
-import {
-  conversationStates,
-  ConversationView,
-  DecisionView,
-  MessageView,
-  viewConversation,
-  viewDecision,
-  viewMessage,
-} from '../views.ts';
+import { conversationStates, ConversationView, DecisionView, viewConversation, viewDecision } from '../views.ts';
 
 const tags = ['Conversations'];
 const Force = Type.Boolean({ description: 'Assign to the agent even where that exceeds the capacity; it is recorded' });
 
 export function conversationsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
-    for (const createRoutes of [readRoutes, threadRoutes, openRoutes, assignRoutes, closeRoutes]) {
+    for (const createRoutes of [readRoutes, openRoutes, assignRoutes, closeRoutes]) {
       await app.register(createRoutes(deps));
     }
   };
@@ -110,63 +100,6 @@ function readRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   };
 }
 
-function threadRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
-  return async (app) => {
-    app.get(
-      '/conversations/:id/messages',
-      {
-        config: { scope: 'agent' },
-        schema: {
-          tags,
-          summary: 'List the messages and replies of a conversation in their order',
-          params: IdParams,
-          querystring: ListQuery,
-          response: { 200: listOf(MessageView), ...errorResponses(404) },
-        },
-      },
-      async ({ principal: { workspaceId }, params, query: { limit, cursor } }) => {
-        const afterSequence = Number(decodeCursor(cursor, /^[0-9]{1,15}$/) ?? 0);
-        await requireConversation(pool, workspaceId, params.id);
-        const key = { workspaceId, conversationId: params.id };
-        const rows = await listMessages(pool, { ...key, afterSequence, limit: limit + 1 });
-        const page = toPage(rows, limit, viewMessage);
-        const last = page.items.at(-1);
-        // The thread's order is the sequence, not the id: ids are made by many machines.
-        return { ...page, nextCursor: page.nextCursor && last ? encodeCursor(String(last.sequence)) : null };
-      },
-    );
-
-    app.post(
-      '/conversations/:id/messages',
-      {
-        config: { scope: 'agent' },
-        schema: {
-          tags,
-          summary: 'Reply to the contact',
-          description: 'With an `externalId`, sending it again answers with the reply that was stored first.',
-          params: IdParams,
-          body: Body({
-            text: SafeText(MAX_TEXT_LENGTH),
-            externalId: Type.Optional(SafeText(256)),
-            agentId: Type.Optional(Id),
-          }),
-          response: { 201: MessageView, ...errorResponses(404, 409, 422) },
-        },
-      },
-      async (request, reply) => {
-        const { workspaceId } = request.principal;
-        const { agentId: named, ...content } = request.body;
-        const agentId = requireActingAgent(request, named);
-        const result = await addReply(pool, { workspaceId, conversationId: request.params.id, agentId, ...content });
-        if (result.kind !== 'stored') throw refusal(result.kind);
-        const message = await getMessage(pool, { workspaceId, messageId: result.messageId });
-        if (message === null) throw new Error(`Reply ${result.messageId} is gone`);
-        return reply.code(201).send(viewMessage(message));
-      },
-    );
-  };
-}
-
 function openRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
     app.post(
@@ -198,7 +131,7 @@ function openRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         if (result.kind === 'already_open') {
           throw problem('conflict.already_open', { extra: { conversationId: result.conversationId } });
         }
-        if (result.kind !== 'opened') throw refusal(result.kind);
+        if (result.kind !== 'opened') throw refuseConversation(result.kind);
         const conversation = await requireConversation(pool, workspaceId, result.conversationId);
         return reply.code(201).send(viewConversation(conversation));
       },
@@ -234,7 +167,7 @@ function assignRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const key = { workspaceId, conversationId: params.id };
         const note = body.note === undefined ? {} : { note: body.note };
         const result = await assignManually(pool, { ...key, to: targetOf(body), byAgentId, ...note });
-        if (result.kind !== 'done') throw refusal(result.kind);
+        if (result.kind !== 'done') throw refuseConversation(result.kind);
         return viewConversation(await requireConversation(pool, workspaceId, params.id));
       },
     );
@@ -257,7 +190,7 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           params: IdParams,
           body: Body({
             category: Type.Optional(SafeText(200)),
-            summary: Type.Optional(SafeText(MAX_TEXT_LENGTH, { minLength: 0 })),
+            summary: Type.Optional(SafeText(MAX_SUMMARY_LENGTH, { minLength: 0 })),
             agentId: Type.Optional(Id),
           }),
           response: { 202: ConversationView, ...errorResponses(404) },
@@ -276,22 +209,12 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   };
 }
 
-const MAX_TEXT_LENGTH = 16_384;
+const MAX_SUMMARY_LENGTH = 16_384;
 
 const acceptNoBody: preValidationHookHandler = (request, _reply, done) => {
   request.body ??= {};
   done();
 };
-
-async function requireConversation(
-  pool: ApiDeps['pool'],
-  workspaceId: string,
-  conversationId: string,
-): Promise<ConversationRow> {
-  const conversation = await getConversation(pool, { workspaceId, conversationId });
-  if (conversation === null) throw problem('not_found');
-  return conversation;
-}
 
 function targetOf({
   agentId,
@@ -314,31 +237,4 @@ function targetOf({
     });
   }
   return teamId === undefined ? { kind: 'queue' } : { kind: 'team', teamId };
-}
-
-type Refusal = 'not_found' | 'closed' | 'closing' | 'unknown_contact' | 'unknown_agent' | 'unknown_team' | 'no_room';
-
-function refusal(kind: Refusal): Problem {
-  switch (kind) {
-    case 'not_found':
-      return problem('not_found');
-    case 'closed':
-      return problem('conflict.closed');
-    case 'closing':
-      return problem('conflict.closing');
-    case 'no_room':
-      return problem('conflict.no_room', {
-        errors: [{ field: '/agentId', message: 'has no room', mend: 'Name another agent, or send force: true.' }],
-      });
-    case 'unknown_contact':
-      return unknownReference('/contactId', 'contact');
-    case 'unknown_agent':
-      return unknownReference('/agentId', 'agent');
-    case 'unknown_team':
-      return unknownReference('/teamId', 'team');
-  }
-}
-
-function unknownReference(field: string, thing: string): Problem {
-  return problem('unknown_reference', { errors: [{ field, message: `There is no ${thing} with this id.` }] });
 }

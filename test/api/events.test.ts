@@ -141,10 +141,11 @@ test('closing the server ends streams, also one that nobody reads', async () => 
   const ended = new Promise((resolve) => read.on('end', resolve));
   read.resume();
   const startedAt = performance.now();
-  await other.stop();
+  await other.app.close();
   expect(performance.now() - startedAt).toBeLessThan(5000);
   await ended;
   unread.destroy();
+  await other.stop();
 });
 
 /** A stream on a connection of its own, which nobody reads yet. */

@@ -21,7 +21,10 @@ export async function startWorkspaceApi() {
     pool,
     workspace: () => prepareWorkspace(pool, api),
     stop: async () => {
-      await api.close();
+      const closed = api.close();
+      // fetch keeps connections in reserve that never sent a request; the server would wait for those.
+      api.app.server.closeAllConnections();
+      await closed;
       await database.drop();
     },
   };

@@ -19,14 +19,19 @@ export interface TestProcess {
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
+export type TestApi = ApiClient & { readonly process: TestProcess };
+
 export interface TestSystem {
   readonly database: TestDatabase;
   readonly workspace: NewWorkspace;
   readonly taskQueue: string;
   readonly temporalAddress: string;
   /** One client per API process. */
-  readonly apis: readonly (ApiClient & { readonly process: TestProcess })[];
-  readonly workers: TestProcess[];
+  readonly apis: readonly TestApi[];
+  readonly workers: readonly TestProcess[];
+  /** One more, added to `apis`. */
+  startApi(): Promise<TestApi>;
+  /** One more, added to `workers`. */
   startWorker(): Promise<TestProcess>;
   stop(): Promise<void>;
 }
@@ -58,13 +63,12 @@ export async function startSystem({
     return started;
   };
   const startWorker = async (): Promise<TestProcess> => (await start('worker/main.ts')).process;
+  const startApi = async (): Promise<TestApi> => {
+    const { process, ready } = await start('api/main.ts');
+    return { ...createApiClient(ready.url!, workspace.keys), process };
+  };
   const [startedApis, startedWorkers] = await Promise.all([
-    Promise.all(
-      Array.from({ length: apis }, async () => {
-        const { process, ready } = await start('api/main.ts');
-        return { ...createApiClient(ready.url!, workspace.keys), process };
-      }),
-    ),
+    Promise.all(Array.from({ length: apis }, startApi)),
     Promise.all(Array.from({ length: workers }, startWorker)),
   ]);
   return {
@@ -74,6 +78,11 @@ export async function startSystem({
     temporalAddress,
     apis: startedApis,
     workers: startedWorkers,
+    async startApi() {
+      const api = await startApi();
+      startedApis.push(api);
+      return api;
+    },
     async startWorker() {
       const worker = await startWorker();
       startedWorkers.push(worker);

@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newId } from '../../platform/id.ts';
+import { executeClose, requestClose } from '../../store/closing.ts';
+import { openForContact } from '../../store/opening.ts';
+import { addReply } from '../../store/replies.ts';
+import { assignManually } from '../../store/assignment.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createStage, findImbalances, type Stage } from './stage.ts';
+
+let database: TestDatabase;
+let stage: Stage;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database?.drop());
+
+/** A workspace of its own, where a test needs to know everyone who waits. */
+const begin = async (): Promise<string> => {
+  stage = await createStage(database.pool);
+  return stage.workspaceId;
+};
+
+test('the first close request wins; later ones change nothing and tell what is', async () => {
+  const workspaceId = await begin();
+  const { contactId, conversationId } = await stage.open(newId());
+  const request = (category: string) =>
+    requestClose(database.pool, { workspaceId, conversationId, agentId: null, category, summary: `by ${category}` });
+  const kinds = (await Promise.all(['a', 'b', 'c', 'd'].map(request))).map((result) => result.kind);
+  expect(kinds.toSorted()).toEqual(['already_requested', 'already_requested', 'already_requested', 'requested']);
+  const winner = ['a', 'b', 'c', 'd'][kinds.indexOf('requested')]!;
+  await executeClose(database.pool, { workspaceId, contactId, conversationId });
+  expect(await request('late')).toEqual({ kind: 'already_closed' });
+  expect(await stage.conversation(conversationId)).toMatchObject({ category: winner, summary: `by ${winner}` });
+  expect(await stage.nudgesOf(contactId)).toEqual([null, conversationId]);
+});
+
+test('a conversation of another workspace cannot be asked to close', async () => {
+  await begin();
+  const { conversationId } = await stage.open(newId());
+  const { workspaceId } = await createStage(database.pool);
+  expect(await requestClose(database.pool, { workspaceId, conversationId, agentId: null })).toEqual({ kind: 'not_found' });
+});
+
+test('closing many times at once closes once: one event, room given back once', async () => {
+  const workspaceId = await begin();
+  const agentId = await stage.addAgent(3);
+  const ref = await stage.open(newId());
+  await stage.open(newId());
+  const results = await Promise.all(
+    Array.from({ length: 10 }, () => executeClose(database.pool, { workspaceId, ...ref })),
+  );
+  expect(results.filter((result) => result.closed)).toHaveLength(1);
+  for (const { phase } of results) expect(phase).toEqual({ kind: 'idle' });
+  expect((await stage.eventsOf(ref.conversationId)).filter((type) => type === 'conversation.closed')).toHaveLength(1);
+  expect(await stage.loadOf(agentId)).toBe(1);
+});
+
+test('a stale close, naming the conversation before, leaves the open one alone', async () => {
+  const workspaceId = await begin();
+  const contact = newId();
+  const old = await stage.open(contact);
+  await stage.close(old);
+  const current = await stage.open(contact);
+  const result = await executeClose(database.pool, { workspaceId, ...old });
+  expect(result).toEqual({ phase: { kind: 'open', conversationId: current.conversationId }, closed: false });
+});
+
+test('another contact’s conversation is left alone', async () => {
+  const workspaceId = await begin();
+  const mine = await stage.open(newId());
+  const theirs = await stage.open(newId());
+  const { contactId } = mine;
+  const result = await executeClose(database.pool, { workspaceId, contactId, conversationId: theirs.conversationId });
+  expect(result.closed).toBe(false);
+  expect(await stage.conversation(theirs.conversationId)).toMatchObject({ state: 'waiting' });
+});
+
+test('a conversation closes before it was routed and while it waits, and is never handed out afterwards', async () => {
+  const workspaceId = await begin();
+  const { contactId } = await stage.write(newId());
+  const { phase } = await openForContact(database.pool, { workspaceId, contactId });
+  if (phase.kind !== 'assigning') throw new Error(phase.kind);
+  const early = { contactId, conversationId: phase.conversationId };
+  const waiting = await stage.open(newId());
+  await stage.close(early);
+  await stage.close(waiting);
+  const asked = await stage.open(newId());
+  await requestClose(database.pool, { workspaceId, conversationId: asked.conversationId, agentId: null });
+  const agentId = await stage.addAgent(5);
+  for (const { conversationId } of [early, waiting, asked]) {
+    expect(await stage.conversation(conversationId)).toMatchObject({ agentId: null });
+  }
+  expect(await stage.loadOf(agentId)).toBe(0);
+});
+
+test('freed room goes to who waits: higher priority first, then the longest wait', async () => {
+  const workspaceId = await begin();
+  const agentId = await stage.addAgent(1);
+  let busy = await stage.open(newId());
+  const [first, second, urgent] = [await stage.open(newId()), await stage.open(newId()), await stage.open(newId())];
+  await database.pool.query('UPDATE conversations SET priority = 50 WHERE workspace_id = $1 AND id = $2', [
+    workspaceId,
+    urgent.conversationId,
+  ]);
+  for (const next of [urgent, first, second]) {
+    await stage.close(busy);
+    expect(await stage.conversation(next.conversationId)).toMatchObject({ state: 'assigned', agentId });
+    expect(await stage.loadOf(agentId)).toBe(1);
+    expect(await findImbalances(database.pool, workspaceId)).toEqual([]);
+    busy = next;
+  }
+});
+
+test('freed room goes to the longest wait of all the agent’s teams', async () => {
+  const workspaceId = await begin();
+  const teamId = await stage.addTeam();
+  const agentId = await stage.addAgent(1, [stage.defaultTeamId, teamId]);
+  const busy = await stage.open(newId());
+  const elder = await stage.open(newId());
+  const younger = await stage.open(newId());
+  await assignManually(database.pool, {
+    workspaceId,
+    conversationId: elder.conversationId,
+    to: { kind: 'team', teamId },
+    byAgentId: null,
+  });
+  await stage.close(busy);
+  expect(await stage.conversation(elder.conversationId)).toMatchObject({ state: 'assigned', agentId });
+  await stage.close(elder);
+  expect(await stage.conversation(younger.conversationId)).toMatchObject({ state: 'assigned', agentId });
+});
+
+test('from the request on, replies and assignments are refused', async () => {
+  const workspaceId = await begin();
+  const agentId = await stage.addAgent(1);
+  const { contactId, conversationId } = await stage.open(newId());
+  const reply = () => addReply(database.pool, { workspaceId, conversationId, agentId, text: 'Hi' });
+  const assign = () =>
+    assignManually(database.pool, { workspaceId, conversationId, to: { kind: 'queue' }, byAgentId: null });
+  await requestClose(database.pool, { workspaceId, conversationId, agentId });
+  expect([await reply(), await assign()]).toEqual([{ kind: 'closing' }, { kind: 'closing' }]);
+  await executeClose(database.pool, { workspaceId, contactId, conversationId });
+  expect([await reply(), await assign()]).toEqual([{ kind: 'closed' }, { kind: 'closed' }]);
+});
