@@ -1,6 +1,8 @@
 import type pg from 'pg';
 import { createMicroBatcher, type MicroBatcher } from '../platform/micro-batcher.ts';
-import { isConflict } from '../platform/pool.ts';
+import type { Config } from '../platform/config.ts';
+import type { Logger } from '../platform/logger.ts';
+import { createPool, isConflict } from '../platform/pool.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { ingestMessages, type IngestItem, type IngestResult } from '../store/ingest.ts';
 import { isDatabaseUnavailable } from './error-answers.ts';
@@ -31,6 +33,7 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
 
   const batcher = createMicroBatcher<IngestItem, IngestResult>({
     name: 'ingest',
+    maxInFlight,
     keyOf: (item) => `${item.workspaceId}/${item.channel}/${item.contact.externalId}`,
     async flush(items) {
       const results = await ingestMessages(pool, items);
@@ -51,3 +54,15 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
   });
   return batcher;
 }
+
+/**
+ * Connections of its own, so that no other work of the API delays ingest, and with less patience for locks: one contact that is
+ * held for long must not hold up the batch its message travels in.
+ */
+export function createIngestPool(config: Config, logger: Logger): pg.Pool {
+  const size = { ...config, databasePoolSize: maxInFlight };
+  return createPool(size, { applicationName: 'switchyard-ingest', lockTimeoutMs: 1_000, logger });
+}
+
+/** More transactions at once gain nothing: they wait for each other's commits. */
+const maxInFlight = 4;

@@ -2,14 +2,14 @@ import { readConfig, type Config } from '../platform/config.ts';
 import { createLogger } from '../platform/logger.ts';
 import { startMetricsServer } from '../platform/metrics-server.ts';
 import { createMetrics } from '../platform/metrics.ts';
-import { measurePool } from '../platform/pool-metrics.ts';
+import { measurePools } from '../platform/pool-metrics.ts';
 import { createPool } from '../platform/pool.ts';
 import { createShutdown } from '../platform/shutdown.ts';
 import { observeAssignments } from '../store/assignment-metrics.ts';
 import { createEventFeed } from '../store/events.ts';
 import { findKey } from '../store/keys.ts';
 import { buildApp } from './app.ts';
-import { createIngest } from './ingest.ts';
+import { createIngest, createIngestPool } from './ingest.ts';
 import { createKeyCache } from './key-cache.ts';
 
 await startApi(readConfig({ required: ['DATABASE_URL'] }));
@@ -22,7 +22,9 @@ async function startApi(config: Config): Promise<void> {
     const metrics = createMetrics({ component: 'api' });
     const pool = createPool(config, { applicationName: 'switchyard-api', logger });
     shutdown.onClose('database pool', () => pool.end());
-    measurePool(pool, metrics);
+    const ingestPool = createIngestPool(config, logger);
+    shutdown.onClose('ingest database pool', () => ingestPool.end());
+    measurePools({ main: pool, ingest: ingestPool }, metrics);
     observeAssignments(metrics);
 
     const metricsServer = await startMetricsServer({
@@ -34,7 +36,7 @@ async function startApi(config: Config): Promise<void> {
     });
     shutdown.onClose('metrics server', () => metricsServer.close());
 
-    const ingest = createIngest(pool, metrics);
+    const ingest = createIngest(ingestPool, metrics);
     shutdown.onClose('ingest', () => ingest.close());
 
     const keys = createKeyCache({ findKey: (id) => findKey(pool, id) });

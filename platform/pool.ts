@@ -5,12 +5,12 @@ import type { Config } from './config.ts';
 import type { Logger } from './logger.ts';
 
 /**
- * A connection pool. Counts and sequences (int8) arrive as numbers. No statement waits longer than 5 s for a lock or runs
- * longer than 30 s, and a caller gets a connection within 10 s or an error: a stuck database must not look like a slow one.
+ * A connection pool. Counts and sequences (int8) arrive as numbers. No statement waits longer than 5 s for a lock, unless
+ * told otherwise, or runs longer than 30 s, and a caller gets a connection within 10 s or an error: a stuck database must not look like a slow one.
  */
 export function createPool(
   config: Pick<Config, 'databaseUrl' | 'databasePoolSize'>,
-  { applicationName, logger }: PoolOptions,
+  { applicationName, logger, lockTimeoutMs = 5_000 }: PoolOptions,
 ): pg.Pool {
   if (config.databaseUrl === undefined) {
     throw new ConfigError([{ variable: 'DATABASE_URL', mend: 'is required here; set it' }]);
@@ -23,7 +23,7 @@ export function createPool(
     idleTimeoutMillis: 60_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
-    lock_timeout: 5_000,
+    lock_timeout: lockTimeoutMs,
     statement_timeout: 30_000,
     // Only bites when the server does not answer at all (its machine or the network is gone).
     query_timeout: 40_000,
@@ -96,6 +96,7 @@ export function isConnectionFailure(error: unknown): boolean {
 export interface PoolOptions {
   /** Shown by PostgreSQL in pg_stat_activity. */
   readonly applicationName: string;
+  readonly lockTimeoutMs?: number;
   readonly logger?: Logger;
 }
 

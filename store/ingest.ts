@@ -11,7 +11,8 @@
  * - Deadlocks: every statement takes its rows in key order, and the kinds in the order identities, contacts, message keys.
  */
 import type pg from 'pg';
-import { transact, type Queryable } from './database.ts';
+import { retryOnConflict, withTransaction } from '../platform/pool.ts';
+import type { Queryable } from './database.ts';
 import { byKey, resolveItems, resolveNewIdentities, type Draft } from './ingest-resolution.ts';
 import { announceNudges, shardOf } from './outbox.ts';
 
@@ -50,31 +51,31 @@ export type IngestResult =
 
 /** @returns one result per item, in order, after the commit. */
 export function ingestMessages(pool: pg.Pool, items: readonly IngestItem[]): Promise<IngestResult[]> {
-  return transact(pool, async (tx) => {
-    const results: (IngestResult | undefined)[] = new Array<undefined>(items.length);
-    const drafts = await resolveItems(tx, items, results);
-    await resolveNewIdentities(tx, drafts, results);
-    const open = drafts.filter((draft) => results[draft.index] === undefined);
-    if (open.length > 0) {
-      const contacts = await lockContacts(tx, open);
-      const winners = await claimKeys(tx, open);
-      const rows = winners.map((draft) => sequenceMessage(draft, contacts.get(draft.contactId)!));
-      if (rows.length > 0) await writeMessages(tx, rows, contacts);
-      for (const row of rows) results[row.draft.index] = acceptedOf(row);
-    }
-    // Whoever lost the race for its key finds the winner's row now.
-    const losers = open.filter((draft) => results[draft.index] === undefined);
-    if (losers.length > 0) {
-      const found: (IngestResult | undefined)[] = [];
-      await resolveItems(
-        tx,
-        losers.map((draft) => draft.item),
-        found,
-      );
-      losers.forEach((draft, i) => (results[draft.index] = found[i]!));
-    }
-    return results as IngestResult[];
-  });
+  // Few attempts: whoever gathers batches repeats the members singly, so that one held contact harms no other.
+  return retryOnConflict(() => withTransaction(pool, (tx) => ingestInTransaction(tx, items)), 3);
+}
+
+async function ingestInTransaction(tx: Queryable, items: readonly IngestItem[]): Promise<IngestResult[]> {
+  const results: (IngestResult | undefined)[] = new Array<undefined>(items.length);
+  const drafts = await resolveItems(tx, items, results);
+  await resolveNewIdentities(tx, drafts, results);
+  const accepted = drafts.filter((draft) => results[draft.index] === undefined);
+  if (accepted.length > 0) {
+    const contacts = await lockContacts(tx, accepted);
+    const winners = await claimKeys(tx, accepted);
+    const rows = winners.map((draft) => sequenceMessage(draft, contacts.get(draft.contactId)!));
+    if (rows.length > 0) await writeMessages(tx, rows, contacts);
+    for (const row of rows) results[row.draft.index] = acceptedOf(row);
+  }
+  // Whoever lost the race for its key finds the winner's row now.
+  const losers = accepted.filter((draft) => results[draft.index] === undefined);
+  if (losers.length > 0) {
+    const found: (IngestResult | undefined)[] = [];
+    const items = losers.map((draft) => draft.item);
+    await resolveItems(tx, items, found);
+    losers.forEach((draft, i) => (results[draft.index] = found[i]!));
+  }
+  return results as IngestResult[];
 }
 
 interface LockedContact {

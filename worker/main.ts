@@ -7,7 +7,7 @@ import { readConfig, type Config } from '../platform/config.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetrics } from '../platform/metrics.ts';
 import { startMetricsServer } from '../platform/metrics-server.ts';
-import { measurePool } from '../platform/pool-metrics.ts';
+import { measurePools } from '../platform/pool-metrics.ts';
 import { createPool } from '../platform/pool.ts';
 import { createShutdown, type Shutdown } from '../platform/shutdown.ts';
 import { connectTemporalWorker, createTemporalClient } from '../platform/temporal-client.ts';
@@ -35,7 +35,7 @@ async function startWorker(config: Config): Promise<void> {
     const temporalMetrics = await installTemporalMetrics(logger);
     const pool = createPool(config, { applicationName: 'switchyard-worker', logger });
     shutdown.onClose('database pool', () => pool.end());
-    measurePool(pool, metrics);
+    measurePools({ main: pool }, metrics);
 
     const metricsServer = await startMetricsServer({
       registry: metrics.registry,

@@ -52,6 +52,8 @@ async function runDemo(client: Client, options: ScenarioOptions, stop: AbortSign
   const expectedContacts = options.contacts + options.unloadedConversations + 2;
   const board = createBoard({ history, visitors, roster, expectedContacts });
   const view = createView(process.stdout, board.read);
+  // However the run ends, the terminal gets its cursor back.
+  process.once('exit', view.end);
   const announce = (phase: string) => {
     board.setPhase(phase);
     view.announce(phase);
@@ -70,7 +72,7 @@ async function runDemo(client: Client, options: ScenarioOptions, stop: AbortSign
       overloads: roster.overloads,
       history,
     });
-    if (stop.aborted) return 130;
+    stop.throwIfAborted();
     const faults = judge(evidence);
     announce('Done');
     view.end();

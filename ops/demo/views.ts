@@ -6,7 +6,7 @@ import { fitText, padText } from './text-width.ts';
 export interface View {
   /** A new phase begins. */
   announce(phase: string): void;
-  /** The last picture stays; what is written afterwards stands below it. */
+  /** The last picture stays; what is written afterwards stands below it. A second time does nothing. */
   end(): void;
 }
 
@@ -40,10 +40,13 @@ function createPlainView(output: Output, read: () => Board): View {
         `agents ${online.map(({ name, load, capacity }) => `${name} ${load}/${capacity}`).join(', ')}\n`,
     );
   };
+  let hasEnded = false;
   const timer = setInterval(say, plainEveryMs);
   return {
     announce: (phase) => void output.write(`${phase}\n`),
     end() {
+      if (hasEnded) return;
+      hasEnded = true;
       clearInterval(timer);
       say();
     },
@@ -72,10 +75,13 @@ function createLiveView(output: Output, read: () => Board): View {
   };
   output.write('\x1b[?25l');
   output.on?.('resize', restart);
+  let hasEnded = false;
   const timer = setInterval(draw, redrawEveryMs);
   return {
     announce: draw,
     end() {
+      if (hasEnded) return;
+      hasEnded = true;
       clearInterval(timer);
       output.off?.('resize', restart);
       draw();

@@ -17,9 +17,15 @@ export interface TrafficOptions {
   readonly prefix?: string;
 }
 
+export interface SentMessage extends AcceptedMessage {
+  readonly externalId: string;
+  readonly conversationId: string | null;
+  readonly duplicate: boolean;
+}
+
 export interface Traffic {
   /** The bodies of all 202 answers to messages. */
-  readonly accepted: (AcceptedMessage & { readonly externalId: string; readonly duplicate: boolean })[];
+  readonly accepted: SentMessage[];
   /** Conversations whose close was answered 202. */
   readonly closed: ReadonlySet<string>;
   /** Answers 503 and broken connections, each followed by a repetition. */
@@ -66,9 +72,9 @@ export function startTraffic({ apis, contacts, paceMs, closes, prefix = 'contact
     for (let i = 1; !stopped; i += 1) {
       const externalId = randomUUID();
       const answer = await insist('a message', (api) => api.send(contact, `message ${i}`, { externalId }));
-      const body = answer.body as AcceptedMessage & { duplicate: boolean; conversationId: string | null };
-      accepted.push({ ...body, externalId });
-      const { conversationId } = body;
+      const message: SentMessage = { ...(answer.body as SentMessage), externalId };
+      accepted.push(message);
+      const { conversationId } = message;
       // Not awaited: the contact goes on writing while the close is carried out.
       if (closes && conversationId !== null && !closed.has(conversationId)) closing.push(close(conversationId));
       await delay(paceMs);
