@@ -3,12 +3,12 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    // Has no time limit, and needs none: where the Temporal CLI must be built first, that takes minutes.
     globalSetup: ['test/support/global-setup.ts'],
     // Two files at a time: the databases and the Temporal server share the machine with them.
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 60_000,
-    reporters: process.env['CI'] === 'true' ? ['default', ['json', { outputFile: 'coverage/results.json' }]] : ['default'],
   },
 });

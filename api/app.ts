@@ -37,8 +37,10 @@ export interface ApiDeps {
 
 /** The whole HTTP interface, not yet listening. It owns none of what it is given: the caller closes those after the app. */
 export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
+  // By this type, so that the app is a FastifyInstance like any other.
+  const loggerInstance: FastifyBaseLogger = deps.logger;
   const app = fastify({
-    loggerInstance: deps.logger as FastifyBaseLogger,
+    loggerInstance,
     // Requests are counted and timed by metrics; a line each would cost more than answering them.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: 256 * 1024,

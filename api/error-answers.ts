@@ -32,7 +32,7 @@ export function toProblem(error: Error): Problem {
   }
   if (isDatabaseUnavailable(error)) return problem('unavailable', { cause: error });
   const { code, validation, validationContext } = error as Partial<FastifyError>;
-  if (validation !== undefined) return describeValidation(validation as ValidationFault[], validationContext);
+  if (validation !== undefined) return describeValidation(validation, validationContext);
   const name = code === undefined ? undefined : FRAMEWORK_PROBLEMS[code];
   if (name !== undefined) return problem(name, { detail: error.message, cause: error });
   if (error instanceof SyntaxError && (error as Partial<FastifyError>).statusCode === 400) {

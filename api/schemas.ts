@@ -123,7 +123,6 @@ export const ProblemSchema = Type.Object(
   },
   { additionalProperties: true, description: 'RFC 9457 problem' },
 );
-export type ProblemView = Static<typeof ProblemSchema>;
 
 /**
  * Response entries for the errors an operation can answer with: `response: { 200: View, ...errorResponses(404, 409) }`.

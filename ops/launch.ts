@@ -60,7 +60,7 @@ export async function launchSwitchyard(options: LaunchOptions): Promise<DevFile>
   };
   await startPrograms(options, env, {
     api: `${apiUrl}/readyz`,
-    worker: `${urlOf(config.metricsHost, ports.workerMetrics)}/healthz`,
+    worker: `${urlOf(config.metricsHost, ports.workerMetrics)}/readyz`,
   });
   const workspace = await steps.run('Demo workspace', (note) =>
     ensureDemoWorkspace({ stateDir, databaseUrl, databaseName: nameDatabase(config), apiUrl, log: note }),

@@ -116,6 +116,8 @@ export async function openProcessRegistry({ file, log }: { file: string; log: Lo
 export function startProcess(request: ProcessRequest): ManagedProcess {
   const { name, command, args, cwd, env, user, logFile } = request;
   const output = logFile === undefined ? 'pipe' : openLog(logFile);
+  // What an earlier run wrote is not this one's tail.
+  const logStart = logFile === undefined ? 0 : statSync(logFile).size;
   const child = spawn(command, args, {
     detached: true,
     stdio: ['ignore', output, output],
@@ -123,7 +125,6 @@ export function startProcess(request: ProcessRequest): ManagedProcess {
     ...(env === undefined ? {} : { env }),
     ...(user ? { uid: user.uid, gid: user.gid } : {}),
   });
-  const logStart = typeof output === 'number' && logFile !== undefined ? statSync(logFile).size : 0;
   if (typeof output === 'number') closeSync(output);
   const recent: string[] = [];
   for (const stream of [child.stdout, child.stderr]) collectLines(stream, recent, request.onLine);

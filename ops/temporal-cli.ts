@@ -108,7 +108,7 @@ async function download(
     tar.once('error', (error) => resolve(error.message));
     tar.once('close', (code) => resolve(code === 0 ? '' : complaint || `tar ended with ${code}`));
   });
-  const body = response.body as Parameters<typeof Readable.fromWeb>[0] | null;
+  const body = response.body;
   if (body === null) throw new Error('an empty answer');
   await pipeline(Readable.fromWeb(body), (chunks) => watchProgress(chunks, totalBytes, log), tar.stdin);
   const complaint = await tarEnd;

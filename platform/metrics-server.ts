@@ -8,7 +8,7 @@ import type { Logger } from './logger.ts';
 
 /**
  * Serves `GET /metrics` to Prometheus on a port of its own, to loopback or to whoever holds the operator's key, and
- * `GET /healthz` to anyone. Rejects when the port cannot be had.
+ * `GET /healthz` and `/readyz` to anyone. Rejects when the port cannot be had.
  */
 export async function startMetricsServer(options: MetricsServerOptions): Promise<MetricsServer> {
   const server = createServer((request, response) => {
@@ -58,6 +58,8 @@ export interface MetricsServerOptions {
   readonly metricsKey?: string | undefined;
   /** More in Prometheus text format (Temporal's SDK metrics); when it fails, the page goes out without it. */
   readonly extraText?: () => Promise<string>;
+  /** What `GET /readyz` says; without it the process counts as ready as soon as it answers. */
+  readonly isReady?: () => boolean;
   readonly logger?: Logger;
 }
 
@@ -86,6 +88,15 @@ async function answer(
   const path = request.url?.split('?', 1)[0];
   const readable = request.method === 'GET' || request.method === 'HEAD';
   if (readable && path === '/healthz') return sendText(response, 200, '{"status":"ok"}\n', 'application/json');
+  if (readable && path === '/readyz') {
+    const isReady = options.isReady?.() ?? true;
+    return sendText(
+      response,
+      isReady ? 200 : 503,
+      `{"status":"${isReady ? 'ready' : 'starting'}"}\n`,
+      'application/json',
+    );
+  }
   if (!readable || path !== '/metrics') return sendText(response, 404, 'not found; metrics are at GET /metrics\n');
   const { metricsKey } = options;
   if (!mayReadMetrics({ remoteAddress: request.socket.remoteAddress, headers: request.headers, metricsKey })) {

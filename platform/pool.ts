@@ -103,9 +103,8 @@ export interface PoolOptions {
 /** Whatever runs one statement: the pool, or a client inside a transaction. */
 export type Queryable = Pick<pg.ClientBase, 'query'>;
 
-const getTypeParser = ((oid: number, format?: 'text' | 'binary') =>
-  (format === 'binary' ? undefined : textParsers.get(oid)) ??
-  pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser;
+const getTypeParser = (oid: number, format?: 'text' | 'binary') =>
+  (format === 'binary' ? undefined : textParsers.get(oid)) ?? pg.types.getTypeParser(oid, format);
 
 // pg-types has a parser for int8[], but its list of names leaves the oid out.
 const int8ArrayOid: number = 1016;

@@ -12,7 +12,6 @@ import {
   readTeamsOfAgents,
   withLoad,
   type ConversationLock,
-  type MatchingLock,
 } from './locks.ts';
 import { applyMatches, decideMatches, drainQueues } from './matching.ts';
 import { readDefaultTeam } from './teams.ts';

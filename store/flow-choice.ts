@@ -11,10 +11,13 @@ export type FlowChoice =
       readonly hasEnrichment: boolean;
       readonly usesNetwork: boolean;
     }
-  /** No published flow's trigger matched: the default team, and that is no failure. */
-  | { readonly kind: 'default_team'; readonly teamId: string };
+  /** No published flow's trigger matched, which is no failure; else `failure` tells what was. */
+  | { readonly kind: 'default_team'; readonly teamId: string; readonly failure: string | null };
 
-/** The first published flow, oldest first, whose trigger matches. */
+/**
+ * The first published flow, oldest first, whose trigger matches. A version that this code cannot read must not keep the workspace's
+ * contacts waiting: it is passed over.
+ */
 export async function chooseFlow(tx: Queryable, workspaceId: string, facts: RoutingFacts): Promise<FlowChoice> {
   const { rows } = await tx.query<{ id: string }>({
     name: 'list-published-versions',
@@ -22,18 +25,23 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
            WHERE workspace_id = $1 AND published_version_id IS NOT NULL ORDER BY id`,
     values: [workspaceId],
   });
+  let failure: string | null = null;
   for (const { id } of rows) {
     const flow = await readFlowVersion(tx, workspaceId, id);
-    if (decideTrigger(flow, facts).value) {
-      return {
-        kind: 'flow',
-        versionId: id,
-        hasEnrichment: flow.enrichment.length > 0,
-        usesNetwork: stepsLeaveTheHouse(flow),
-      };
+    try {
+      if (decideTrigger(flow, facts).value) {
+        return {
+          kind: 'flow',
+          versionId: id,
+          hasEnrichment: flow.enrichment.length > 0,
+          usesNetwork: stepsLeaveTheHouse(flow),
+        };
+      }
+    } catch {
+      failure ??= `the published version ${id} cannot be read`;
     }
   }
-  return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId) };
+  return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId), failure };
 }
 
 /** A published version, remembered: it never changes. */

@@ -3,8 +3,9 @@ import { newId } from '../platform/id.ts';
 import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
 import { phaseOf, type Phase } from '../routing/phase.ts';
 import type { Source } from '../routing/conversation.ts';
-import { giveToAgent, recordDecision, type AssignTarget } from './assignment.ts';
+import { giveToAgent, recordDecision, type AssignTarget, type ConversationKey } from './assignment.ts';
 import { transact, type Queryable } from './database.ts';
+import { recordEvents } from './events.ts';
 import { chooseFlow } from './flow-choice.ts';
 import { assertTeamsHeld, lockContact, lockMatching, readTeamsOfAgents } from './locks.ts';
 import { drainQueues } from './matching.ts';
@@ -41,8 +42,10 @@ export async function openForContact(
       teamId: flow.kind === 'flow' ? null : flow.teamId,
     });
     if (flow.kind === 'default_team') {
-      const detail = { teamId: flow.teamId, branch: null, reason: 'no published flow matches' };
+      const { teamId, failure } = flow;
+      const detail = { teamId, branch: null, reason: failure ?? 'no published flow matches' };
       await recordDecision(tx, { ...ref, conversationId }, 'routing', detail);
+      if (failure !== null) await markFallback(tx, { ...ref, conversationId }, { teamId, reason: failure });
     }
     const opened = {
       id: conversationId,
@@ -53,6 +56,19 @@ export async function openForContact(
     } as const;
     return { phase: phaseOf(opened, false), opened: true };
   });
+}
+
+async function markFallback(
+  tx: Queryable,
+  { workspaceId, contactId, conversationId }: ConversationKey,
+  data: { teamId: string; reason: string },
+): Promise<void> {
+  await tx.query('UPDATE conversations SET fallback_reason = $3 WHERE workspace_id = $1 AND id = $2', [
+    workspaceId,
+    conversationId,
+    data.reason,
+  ]);
+  await recordEvents(tx, workspaceId, [{ type: 'conversation.fell_back', conversationId, contactId, data }]);
 }
 
 export type OpenByUserResult =

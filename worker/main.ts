@@ -37,19 +37,24 @@ async function startWorker(config: Config): Promise<void> {
     shutdown.onClose('database pool', () => pool.end());
     measurePools({ main: pool }, metrics);
 
+    let ready = false;
     const metricsServer = await startMetricsServer({
       registry: metrics.registry,
       host: config.metricsHost,
       port: config.workerMetricsPort,
       metricsKey: config.metricsKey,
       extraText: temporalMetrics,
+      isReady: () => ready,
       logger,
     });
     shutdown.onClose('metrics server', () => metricsServer.close());
 
     const { client, connection: clientConnection } = createTemporalClient(config);
     shutdown.onClose('Temporal client', () => clientConnection.close());
-    const workflowBundle = await loadWorkflowBundle(logger, config.workflowBundlePath);
+    const workflowBundle = await loadWorkflowBundle(logger, {
+      codePath: config.workflowBundlePath,
+      cacheDir: config.switchyardHome,
+    });
     const connection = await connectPatiently(config, shutdown, logger);
     if (connection === null) return;
     shutdown.onClose('Temporal worker connection', () => connection.close());
@@ -85,6 +90,7 @@ async function startWorker(config: Config): Promise<void> {
     shutdown.onClose('house timer', () => houseTimer.stop());
     const retirement = startRetirement({ pool, client, idleMs: config.actorIdleDays * dayMs, logger });
     shutdown.onClose('retirement', () => retirement.stop());
+    ready = true;
     logger.info({ metricsUrl: metricsServer.url, taskQueue }, 'worker ready');
   } catch (error) {
     logger.fatal({ err: error }, 'the worker could not start');

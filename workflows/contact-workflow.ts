@@ -98,7 +98,7 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
         phase = { kind: 'closing', conversationId };
         continue;
       }
-      // A close that names another conversation was heard too early or too late; looking tells which.
+      // A close that names another conversation was heard too early or too late: looking tells which.
       phase = { kind: 'pending' };
     }
     phase = await takeStep(phase);
@@ -108,9 +108,13 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
   async function takeStep(current: Exclude<Phase, { kind: 'idle' | 'open' }>): Promise<Phase> {
     try {
       if (current.kind === 'pending') {
+        // A close may be heard before it is known which conversation is open, as when its signal started this run.
+        const heard = closeIds;
         nudged = false;
         closeIds = [];
-        return await steps.openConversation(contact);
+        const found = await steps.openConversation(contact);
+        if (!('conversationId' in found) || !heard.includes(found.conversationId)) return found;
+        return { kind: 'closing', conversationId: found.conversationId };
       }
       const conversation = { ...contact, conversationId: current.conversationId };
       if (current.kind === 'closing' || closeIds.includes(current.conversationId)) {

@@ -82,7 +82,7 @@ function describeEvent({ type, contactId, data }: FeedEvent, visitors: Visitors,
     case 'conversation.assigned':
       return `→ ${name} goes to ${roster.nameOf(String(data['agentId']))}`;
     case 'conversation.closed':
-      return `✔ ${name}: closed${data['category'] === null ? '' : ` (${String(data['category'])})`}`;
+      return `✔ ${name}: closed${data['category'] === null ? '' : ` (${data['category'] as string})`}`;
     case 'message.received':
       return `“ ${name}: ${visitors.textOf(String(data['messageId'])) ?? '…'}`;
     case 'message.sent':

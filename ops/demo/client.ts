@@ -93,7 +93,7 @@ export function createClient(apiUrl: string, keys: { ingest: string; agent: stri
 }
 
 /** fetch says only "fetch failed"; why is one level down. */
-export function explain(error: unknown): string {
+function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause as (Error & { code?: string }) | undefined;
   return cause === undefined ? error.message : `${error.message} (${cause.code ?? cause.message})`;

@@ -31,7 +31,7 @@ export function summarize(run: {
     '',
     `Summary (${(elapsedMs / 1000).toFixed(1)} s)`,
     `  Contacts       ${contacts.length}, in ${languages} languages, on 2 channels`,
-    `  Messages       ${accepted.length} accepted; ${again} of them delivered once more; ${result.replies} replies`,
+    `  Messages       ${accepted.length} accepted; ${again} deliveries came again; ${result.replies} replies`,
     `  Conversations  ${conversations.length}; at most ${history.mostWaiting} waited for an agent at once`,
     `  Agents         ${agents.map(({ id, name, capacity }) => `${name} at most ${byAgent.get(id) ?? 0} of ${capacity}`).join(', ')}`,
     '',
@@ -49,7 +49,7 @@ export function summarize(run: {
 function describeVerdict(faults: readonly Fault[]): string[] {
   const lines = Object.entries(rules).map(([rule, promise]) => {
     const broken = faults.filter((fault) => fault.rule === rule).length;
-    return broken === 0 ? `  ✔ ${promise}` : `  ✘ ${promise}: broken ${broken} times`;
+    return broken === 0 ? `  ✔ ${promise}` : `  ✘ ${promise}: broken (${broken})`;
   });
   if (faults.length === 0) return [...lines, '', 'All is well.'];
   const more = faults.length - shownFaults;

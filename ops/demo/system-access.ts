@@ -1,7 +1,7 @@
 import { loadConfig } from '../../platform/config.ts';
 import { devFilePath, type DevFile } from '../dev-file.ts';
 import { readJson } from '../state-files.ts';
-import { createClient, explain, type Agent, type Client } from './client.ts';
+import { createClient, type Agent, type Client } from './client.ts';
 
 /** The running system that `npm start` has told about. Throws an error that says what to do where there is none. */
 export async function reachSystem(): Promise<Client> {
@@ -18,7 +18,7 @@ export async function reachSystem(): Promise<Client> {
     .call<{ items: Agent[] }>('GET', '/v1/agents?limit=100', { attempts: 2 })
     .catch((error: unknown) => {
       throw new Error(
-        `Switchyard does not answer at ${dev.apiUrl} (named by ${file}): ${explain(error)}.\n` +
+        `Switchyard does not answer at ${dev.apiUrl} (named by ${file}): ${(error as Error).message}.\n` +
           'Run `npm start` in another terminal and wait until it says that Switchyard runs.',
       );
     });

@@ -159,8 +159,8 @@ describe('POST /v1/messages', () => {
     const attributes = Object.fromEntries(
       Array.from({ length: 50 }, (_, i) => [`${i}`.padEnd(64, 'é'), '你'.repeat(1024)]),
     );
-    const contact = { externalId: `${newId()}`.padEnd(256, '你'), name: '🙂'.repeat(256), attributes };
-    const externalId = `${newId()}`.padEnd(256, '🙂');
+    const contact = { externalId: newId().padEnd(256, '你'), name: '🙂'.repeat(256), attributes };
+    const externalId = newId().padEnd(256, '🙂');
     const answer = await post(
       message({ externalId, contact, text: '🙂'.repeat(16_384), sentAt: '1999-12-31T23:59:59+23:59' }),
     );

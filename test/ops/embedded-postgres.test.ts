@@ -7,6 +7,8 @@ import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../ops/embedded
 import { readProcessIdentity } from '../../ops/process-identity.ts';
 import { migrate } from '../../store/migrate.ts';
 
+/** Only processes die here, not the machine, so nothing need reach the disk. */
+const settings = { fsync: 'off' };
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
@@ -67,7 +69,7 @@ function makeStateDir(): string {
 }
 
 async function start(stateDir: string, lines: string[] = []): Promise<EmbeddedPostgres> {
-  const server = await startEmbeddedPostgres({ stateDir, log: (line) => lines.push(line) });
+  const server = await startEmbeddedPostgres({ stateDir, log: (line) => lines.push(line), settings });
   cleanups.push(() => server.stop());
   return server;
 }

@@ -28,7 +28,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'switchyard-ops-'));
   bin = join(folder, 'bin');
   mkdirSync(bin);
-  env = { PATH: `${bin}`, XDG_CACHE_HOME: join(folder, 'cache') };
+  env = { PATH: bin, XDG_CACHE_HOME: join(folder, 'cache') };
   lines = [];
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));

@@ -106,7 +106,7 @@ describe('faults are found before publishing', () => {
     ['unknown name "x"', '[1].exists(x, x == 1) && x == 1'],
     ['at most 200', Array.from({ length: 80 }, () => 'fields.a == 1').join(' || ')],
     ['deeper', `${'fields.a + '.repeat(70)}1 == 1`],
-    ['deeper than 32', '('.repeat(33) + 'true' + ')'.repeat(33)],
+    ['deeper than 32', `${'('.repeat(33)}true${')'.repeat(33)}`],
     ['deeper than 32', '('.repeat(1000) + ')'.repeat(1000)],
     ['at most 2048', `fields.a == '${'x'.repeat(2048)}'`],
   ])('%s', (message, source) => {

@@ -81,7 +81,9 @@ test('what does not exist here is named, and nothing changes', async () => {
   const { conversationId } = await stage.open(newId());
   const other = await createStage(database.pool);
   const foreignAgent = await other.addAgent(1);
-  expect(await assign(conversationId, { kind: 'agent', agentId: foreignAgent, force: true })).toEqual({ kind: 'unknown_agent' });
+  expect(await assign(conversationId, { kind: 'agent', agentId: foreignAgent, force: true })).toEqual({
+    kind: 'unknown_agent',
+  });
   expect(await assign(conversationId, { kind: 'team', teamId: other.defaultTeamId })).toEqual({ kind: 'unknown_team' });
   const theirs = await other.open(newId());
   expect(await assign(theirs.conversationId, { kind: 'queue' })).toEqual({ kind: 'not_found' });
@@ -98,7 +100,11 @@ test('a person who acts before the flow has ended wins: the flow’s steps chang
   await assign(key.conversationId, { kind: 'agent', agentId, force: false });
   expect(await assignRouted(database.pool, key)).toBe(false);
   expect(await fallBack(database.pool, key, 'too late')).toBe(false);
-  expect(await stage.conversation(key.conversationId)).toMatchObject({ state: 'assigned', agentId, fallbackReason: null });
+  expect(await stage.conversation(key.conversationId)).toMatchObject({
+    state: 'assigned',
+    agentId,
+    fallbackReason: null,
+  });
 });
 
 test('the flow’s last step, run many times at once, assigns once', async () => {
@@ -127,7 +133,9 @@ test('two teams that share agents, assigning at once from two processes, never e
     }),
   );
   await Promise.all(
-    opened.map((key, i) => assign(key.conversationId, { kind: 'team', teamId: teams[i % 2]! }, i % 3 === 0 ? other : database.pool)),
+    opened.map((key, i) =>
+      assign(key.conversationId, { kind: 'team', teamId: teams[i % 2]! }, i % 3 === 0 ? other : database.pool),
+    ),
   );
   await other.end();
   expect(await Promise.all(agents.map(stage.loadOf))).toEqual([2, 3, 1]);
@@ -188,11 +196,12 @@ test('round robin takes turns; least loaded takes the freest', async () => {
   const robins = [await stage.addAgent(9, [robin]), await stage.addAgent(9, [robin])];
   const least = await stage.addTeam('least_loaded');
   const [free, busy] = [await stage.addAgent(10, [least]), await stage.addAgent(10, [least])];
-  for (let i = 0; i < 4; i += 1) await assign((await stage.open(newId())).conversationId, { kind: 'team', teamId: robin });
+  for (let i = 0; i < 4; i += 1)
+    await assign((await stage.open(newId())).conversationId, { kind: 'team', teamId: robin });
   expect(await Promise.all(robins.map(stage.loadOf))).toEqual([2, 2]);
   for (let i = 0; i < 3; i += 1) {
-    await assign((await stage.open(newId())).conversationId, { kind: 'agent', agentId: busy!, force: false });
+    await assign((await stage.open(newId())).conversationId, { kind: 'agent', agentId: busy, force: false });
   }
   await assign((await stage.open(newId())).conversationId, { kind: 'team', teamId: least });
-  expect(await stage.loadOf(free!)).toBe(1);
+  expect(await stage.loadOf(free)).toBe(1);
 });

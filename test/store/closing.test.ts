@@ -39,7 +39,9 @@ test('a conversation of another workspace cannot be asked to close', async () =>
   await begin();
   const { conversationId } = await stage.open(newId());
   const { workspaceId } = await createStage(database.pool);
-  expect(await requestClose(database.pool, { workspaceId, conversationId, agentId: null })).toEqual({ kind: 'not_found' });
+  expect(await requestClose(database.pool, { workspaceId, conversationId, agentId: null })).toEqual({
+    kind: 'not_found',
+  });
 });
 
 test('closing many times at once closes once: one event, room given back once', async () => {

@@ -39,7 +39,15 @@ for (const { force, seed } of [
     await Promise.all(
       Array.from({ length: 12 }, async (_, i) => {
         const random = createRandom(seed + i);
-        const person = createPerson({ stage, pool: i % 2 === 0 ? database.pool : other, teams, agents, contacts, random, force });
+        const person = createPerson({
+          stage,
+          pool: i % 2 === 0 ? database.pool : other,
+          teams,
+          agents,
+          contacts,
+          random,
+          force,
+        });
         for (let step = 0; step < 25; step += 1) await person();
       }),
     );
@@ -95,14 +103,21 @@ function createPerson({ stage, pool, teams, agents, contacts, random, force }: P
     actor,
     actor,
     actor,
-    async () => openByUser(pool, { workspaceId, contactId: await write(), source: 'user', to: target(), byAgentId: null }),
-    onConversation((conversationId) => assignManually(pool, { workspaceId, conversationId, to: target(), byAgentId: null })),
-    onConversation((conversationId) => addReply(pool, { workspaceId, conversationId, agentId: pick(agents), text: 'Hi' })),
+    async () =>
+      openByUser(pool, { workspaceId, contactId: await write(), source: 'user', to: target(), byAgentId: null }),
+    onConversation((conversationId) =>
+      assignManually(pool, { workspaceId, conversationId, to: target(), byAgentId: null }),
+    ),
+    onConversation((conversationId) =>
+      addReply(pool, { workspaceId, conversationId, agentId: pick(agents), text: 'Hi' }),
+    ),
     onConversation((conversationId) => requestClose(pool, { workspaceId, conversationId, agentId: null })),
-    () => setPresence(pool, { workspaceId, agentId: pick(agents), status: pick(['online', 'online', 'away', 'offline']) }),
+    () =>
+      setPresence(pool, { workspaceId, agentId: pick(agents), status: pick(['online', 'online', 'away', 'offline']) }),
     () => updateAgent(pool, { workspaceId, agentId: pick(agents), teamIds: teams.filter(() => random(3) > 0) }),
     // Only upwards: after a lowered capacity a load above it would be right.
-    () => (force ? updateAgent(pool, { workspaceId, agentId: pick(agents), capacity: 1 + random(4) }) : Promise.resolve()),
+    () =>
+      force ? updateAgent(pool, { workspaceId, agentId: pick(agents), capacity: 1 + random(4) }) : Promise.resolve(),
   ];
   return () => pick(acts)();
 }
@@ -111,8 +126,10 @@ function createPerson({ stage, pool, teams, agents, contacts, random, force }: P
 async function settle(pool: pg.Pool, workspaceId: string, contactId: string): Promise<void> {
   for (;;) {
     const { phase } = await openForContact(pool, { workspaceId, contactId });
-    if (phase.kind === 'assigning') await assignRouted(pool, { workspaceId, contactId, conversationId: phase.conversationId });
-    else if (phase.kind === 'closing') await executeClose(pool, { workspaceId, contactId, conversationId: phase.conversationId });
+    if (phase.kind === 'assigning')
+      await assignRouted(pool, { workspaceId, contactId, conversationId: phase.conversationId });
+    else if (phase.kind === 'closing')
+      await executeClose(pool, { workspaceId, contactId, conversationId: phase.conversationId });
     else if (phase.kind !== 'pending') return;
   }
 }
@@ -144,9 +161,10 @@ async function findBrokenCycles(pool: pg.Pool, workspaceId: string): Promise<unk
 }
 
 async function findOverloaded(pool: pg.Pool, workspaceId: string): Promise<unknown[]> {
-  const { rows } = await pool.query('SELECT id, load, capacity FROM agents WHERE workspace_id = $1 AND load > capacity', [
-    workspaceId,
-  ]);
+  const { rows } = await pool.query(
+    'SELECT id, load, capacity FROM agents WHERE workspace_id = $1 AND load > capacity',
+    [workspaceId],
+  );
   return rows;
 }
 

@@ -128,7 +128,9 @@ test('an identity that is another contact’s is refused, also when both come in
 
 test('name and attributes are merged: what is said anew replaces, what is left out stays', async () => {
   const externalId = newId();
-  const { contactId } = await stage.write('', { contact: { externalId, name: 'Ann', attributes: { plan: 'free', age: 7 } } });
+  const { contactId } = await stage.write('', {
+    contact: { externalId, name: 'Ann', attributes: { plan: 'free', age: 7 } },
+  });
   await stage.write('', { contact: { externalId, attributes: { plan: 'gold' } } });
   await stage.write('', { contact: { externalId } });
   const contact = await getContact(database.pool, { workspaceId: stage.workspaceId, contactId });
@@ -162,7 +164,8 @@ test('two processes that write for the same contacts at once leave no gap, no do
   const contacts = Array.from({ length: 12 }, () => newId());
   const posted: IngestItem[] = contacts.flatMap((contact) => Array.from({ length: 20 }, () => stage.itemOf(contact)));
   // Every message goes to both, in batches that overlap in contacts and run in opposite order.
-  const batches = (items: readonly IngestItem[]) => Array.from({ length: 24 }, (_, i) => items.filter((_, j) => j % 24 === i));
+  const batches = (items: readonly IngestItem[]) =>
+    Array.from({ length: 24 }, (_, i) => items.filter((_, j) => j % 24 === i));
   const results = await Promise.all([
     ...batches(posted).map((batch) => ingestMessages(database.pool, batch)),
     ...batches(posted.toReversed()).map((batch) => ingestMessages(other, batch)),

@@ -66,7 +66,11 @@ test('a contact of another workspace is not opened', async () => {
 test('messages that came during a close open the next conversation', async () => {
   const contact = newId();
   const ref = await stage.open(contact);
-  await requestClose(database.pool, { workspaceId: stage.workspaceId, agentId: null, conversationId: ref.conversationId });
+  await requestClose(database.pool, {
+    workspaceId: stage.workspaceId,
+    agentId: null,
+    conversationId: ref.conversationId,
+  });
   await stage.write(contact);
   await stage.close(ref);
   const next = await openForContact(database.pool, { workspaceId: stage.workspaceId, contactId: ref.contactId });

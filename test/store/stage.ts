@@ -81,7 +81,9 @@ export async function createStage(pool: pg.Pool) {
   }
 
   /** In the order of their sequence. */
-  async function messagesOf(contactId: string): Promise<{ id: string; sequence: number; conversationId: string | null }[]> {
+  async function messagesOf(
+    contactId: string,
+  ): Promise<{ id: string; sequence: number; conversationId: string | null }[]> {
     const { rows } = await pool.query<{ id: string; sequence: number; conversationId: string | null }>(
       `SELECT id, sequence, conversation_id AS "conversationId" FROM messages
        WHERE workspace_id = $1 AND contact_id = $2 ORDER BY sequence`,

@@ -1,0 +1,212 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newId } from '../../platform/id.ts';
+import { requestClose } from '../../store/closing.ts';
+import { openByUser } from '../../store/opening.ts';
+import { retireSignal } from '../../workflows/contract.ts';
+import { retireIdleActors } from '../../worker/retirement.ts';
+import { eventually } from '../support/eventually.ts';
+import { startActors, type Actors } from './actors.ts';
+
+let actors: Actors;
+
+beforeAll(async () => {
+  actors = await startActors();
+});
+afterAll(() => actors?.stop());
+
+test('the query tells where the contact stands, from opening to close', async () => {
+  const scene = await actors.enter();
+  const contactId = await scene.say(newId());
+  const conversationId = await scene.untilOpen(contactId);
+  expect(await scene.stateOf(contactId)).toEqual({
+    phase: { kind: 'open', conversationId },
+    unread: { nudged: false, closeConversationIds: [] },
+  });
+  await scene.requestClose(contactId, conversationId);
+  await scene.untilIdle(contactId);
+  expect(await scene.conversation(conversationId)).toMatchObject({ state: 'closed' });
+});
+
+test('doubled nudges, and closes that name another conversation, change nothing', async () => {
+  const scene = await actors.enter();
+  const contact = newId();
+  const contactId = await scene.say(contact);
+  const first = await scene.untilOpen(contactId);
+  await scene.requestClose(contactId, first);
+  await scene.untilIdle(contactId);
+  await scene.say(contact);
+  const second = await scene.untilOpen(contactId, first);
+  const stranger = await scene.untilOpen(await scene.say(newId()));
+  await Promise.all([
+    scene.nudge(contactId),
+    scene.tellToClose(contactId, first),
+    scene.tellToClose(contactId, stranger),
+    scene.tellToClose(contactId, newId()),
+    scene.nudge(contactId),
+    scene.tellToClose(contactId, first),
+  ]);
+  await eventually('all of it is read', async () => {
+    const { phase, unread } = await scene.stateOf(contactId);
+    return phase.kind === 'open' && !unread.nudged && unread.closeConversationIds.length === 0;
+  });
+  expect(await scene.conversationsOf(contactId)).toEqual([
+    { id: first, state: 'closed' },
+    { id: second, state: 'waiting' },
+  ]);
+  expect(await scene.conversation(stranger)).toMatchObject({ state: 'waiting' });
+});
+
+test('a nudge that overtakes the close before it leads to the same end', async () => {
+  const scene = await actors.enter();
+  const contact = newId();
+  const contactId = await scene.say(contact);
+  const first = await scene.untilOpen(contactId);
+  // Stored in this order: close request, message. Told in the other.
+  await requestClose(scene.pool, { workspaceId: scene.workspaceId, conversationId: first, agentId: null });
+  await scene.write(contact);
+  await scene.nudge(contactId);
+  await scene.tellToClose(contactId, first);
+  const second = await scene.untilOpen(contactId, first);
+  const [, message] = await scene.messagesOf(contactId);
+  expect(message!.conversationId).toBe(second);
+  expect(await scene.conversation(first)).toMatchObject({ state: 'closed' });
+});
+
+test('a close that is only signalled closes, whether the actor runs or starts by it', async () => {
+  const scene = await actors.enter();
+  const contact = newId();
+  const contactId = await scene.say(contact);
+  const first = await scene.untilOpen(contactId);
+  await scene.tellToClose(contactId, first);
+  await scene.untilIdle(contactId);
+  expect(await scene.conversation(first)).toMatchObject({ state: 'closed' });
+  await scene.say(contact);
+  const second = await scene.untilOpen(contactId, first);
+  await scene.handleOf(contactId).terminate('lost');
+  await scene.tellToClose(contactId, second);
+  await scene.untilIdle(contactId);
+  expect(await scene.conversation(second)).toMatchObject({ state: 'closed' });
+});
+
+test('a run that was terminated resumes where the contact stands', async () => {
+  const scene = await actors.enter();
+  const contactId = await scene.say(newId());
+  const conversationId = await scene.untilOpen(contactId);
+  await scene.handleOf(contactId).terminate('lost');
+  await scene.nudge(contactId);
+  expect(await scene.untilOpen(contactId)).toBe(conversationId);
+  expect(await scene.conversationsOf(contactId)).toHaveLength(1);
+});
+
+test('a conversation that an agent opened has an actor, which closes it', async () => {
+  const scene = await actors.enter();
+  const agentId = await scene.addAgent(1);
+  const { contactId } = await scene.write(newId());
+  const result = await openByUser(scene.pool, {
+    workspaceId: scene.workspaceId,
+    contactId,
+    source: 'user',
+    to: { kind: 'agent', agentId, force: false },
+    byAgentId: agentId,
+  });
+  if (result.kind !== 'opened') throw new Error(result.kind);
+  await scene.nudge(contactId);
+  expect(await scene.untilOpen(contactId)).toBe(result.conversationId);
+  await scene.requestClose(contactId, result.conversationId);
+  await scene.untilIdle(contactId);
+  expect(await scene.loadOf(agentId)).toBe(0);
+});
+
+test('continuing as new under a stream of messages and closes loses nothing', async () => {
+  const scene = await actors.enter();
+  const contact = newId();
+  const options = { maxHistoryEvents: 20 };
+  const { contactId } = await scene.write(contact);
+  await scene.nudge(contactId, options);
+  const firstRun = (await scene.handleOf(contactId).describe()).runId;
+  let last: string | undefined;
+  for (let cycle = 0; cycle < 6; cycle += 1) {
+    last = await scene.untilOpen(contactId, last);
+    // The next message is told together with the close, and some closes twice.
+    await requestClose(scene.pool, { workspaceId: scene.workspaceId, conversationId: last, agentId: null });
+    const closing = last;
+    const closes = Array.from({ length: 1 + (cycle % 3) }, () => scene.tellToClose(contactId, closing, options));
+    await scene.write(contact);
+    await Promise.all([...closes, scene.nudge(contactId, options)]);
+  }
+  await scene.untilOpen(contactId, last);
+  const conversations = await scene.conversationsOf(contactId);
+  expect(conversations.map(({ state }) => state)).toEqual([...Array<string>(6).fill('closed'), 'waiting']);
+  expect((await scene.messagesOf(contactId)).map((message) => message.conversationId)).toEqual(
+    conversations.map(({ id }) => id),
+  );
+  const { runId } = await scene.handleOf(contactId).describe();
+  expect(runId).not.toBe(firstRun);
+});
+
+test('an idle actor that is told to retire ends, and the next message starts it again', async () => {
+  const scene = await actors.enter();
+  const contact = newId();
+  const contactId = await scene.say(contact);
+  const first = await scene.untilOpen(contactId);
+  await scene.requestClose(contactId, first);
+  await scene.untilIdle(contactId);
+  await scene.handleOf(contactId).signal(retireSignal);
+  await scene.handleOf(contactId).result();
+  expect((await scene.handleOf(contactId).describe()).status.name).toBe('COMPLETED');
+  await scene.say(contact);
+  expect(await scene.untilOpen(contactId, first)).toBeDefined();
+});
+
+test('an actor with an open conversation does not retire', async () => {
+  const scene = await actors.enter();
+  const contactId = await scene.say(newId());
+  const conversationId = await scene.untilOpen(contactId);
+  await scene.handleOf(contactId).signal(retireSignal);
+  await scene.requestClose(contactId, conversationId);
+  await scene.untilIdle(contactId);
+  expect((await scene.handleOf(contactId).describe()).status.name).toBe('RUNNING');
+});
+
+test('the round that retires quiet actors ends those without anything open, and no other', async () => {
+  const scene = await actors.enter();
+  const quiet = await scene.say(newId());
+  const first = await scene.untilOpen(quiet);
+  await scene.requestClose(quiet, first);
+  await scene.untilIdle(quiet);
+  const busy = await scene.say(newId());
+  await scene.untilOpen(busy);
+  // The server lists a run a moment after it began. Contacts of other databases are not idle here: they do not exist.
+  await eventually('the quiet actor has ended', async () => {
+    await retireIdleActors({ pool: scene.pool, client: actors.client, idleMs: 0 });
+    return (await scene.handleOf(quiet).describe()).status.name === 'COMPLETED';
+  });
+  expect((await scene.handleOf(busy).describe()).status.name).toBe('RUNNING');
+});
+
+const trigger = { on: 'conversation.opened', condition: 'true' };
+const nowhere = { branches: [], otherwise: { teamId: newId(), priority: 0 } };
+
+test.for([
+  ['routes to a team that does not exist', { trigger, enrichment: [], routing: nowhere }, 'routing failed'],
+  ['has no routing', { trigger, enrichment: [], routing: null }, 'routing failed'],
+  [
+    'has a broken step',
+    { trigger, enrichment: [{ kind: 'keywords', field: 'a' }], routing: nowhere },
+    'enriching failed',
+  ],
+  ['cannot be read at all', {}, 'cannot be read'],
+] as const)('a flow that %s sends the conversation to the default team, marked', async ([, document, reason]) => {
+  const scene = await actors.enter();
+  await scene.publishUnchecked(document);
+  const agentId = await scene.addAgent(1);
+  const contactId = await scene.say(newId());
+  const conversationId = await scene.untilOpen(contactId);
+  expect(await scene.conversation(conversationId)).toMatchObject({
+    state: 'assigned',
+    agentId,
+    teamId: scene.defaultTeamId,
+    fallbackReason: expect.stringContaining(reason),
+  });
+  expect(await scene.eventsOf(conversationId)).toContain('conversation.fell_back');
+});

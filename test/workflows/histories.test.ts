@@ -1,0 +1,73 @@
+/**
+ * Recorded histories replayed by the code as it is: a change that would break actors under way fails here. After a change that is
+ * meant to (no actor of the old kind may then be running), record them anew: `npm run histories`.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { startEnrichmentServer, type EnrichmentServer } from '../activities/enrichment-server.ts';
+import { startActors, type Actors } from './actors.ts';
+import { textOfHistory } from './history-text.ts';
+import { paths, personalWords } from './paths.ts';
+import { installTemporalRuntime } from './temporal-runtime.ts';
+
+const folder = new URL('../histories/', import.meta.url);
+const recording = process.env['RECORD_HISTORIES'] === 'true';
+
+describe('each path, taken now', () => {
+  let server: EnrichmentServer;
+  let actors: Actors;
+
+  beforeAll(async () => {
+    server = await startEnrichmentServer();
+    actors = await startActors({ allowedHosts: [server.host] });
+  });
+  afterAll(async () => {
+    server?.release();
+    await actors?.stop();
+    await server?.close();
+  });
+
+  test.for(Object.entries(paths))('%s: leaves no personal data in the history, and replays', async ([name, take]) => {
+    const { scene, contactId } = await take({ actors, server });
+    const history = await scene.handleOf(contactId).fetchHistory();
+    const text = textOfHistory(history);
+    // The search itself works: what must be there is found.
+    expect(text).toContain(contactId);
+    expect(personalWords.filter((word) => text.includes(word))).toEqual([]);
+    await replay(history);
+    if (recording) writeFileSync(new URL(`${name}.json`, folder), withoutTraces(historyToJSON(history)));
+  });
+});
+
+describe('each recorded history', () => {
+  const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
+
+  test.skipIf(recording)('there is one of each path', () => {
+    expect(names.toSorted()).toEqual(
+      Object.keys(paths)
+        .map((name) => `${name}.json`)
+        .toSorted(),
+    );
+  });
+
+  test.for(names)('%s replays', async (name) => {
+    await replay(JSON.parse(readFileSync(new URL(name, folder), 'utf8')));
+  });
+});
+
+async function replay(history: unknown): Promise<void> {
+  installTemporalRuntime();
+  const workflowBundle = { codePath: inject('workflowBundlePath') };
+  await Worker.runReplayHistory({ workflowBundle }, history, 'contact/replayed/replayed');
+}
+
+/** Traces, and names of processes and their queues, tell of the machine it was recorded on and nothing about the workflow. */
+function withoutTraces(json: string): string {
+  const clean = JSON.parse(json, (key, value: unknown) => {
+    if (key === 'stackTrace') return '';
+    return key === 'identity' || (typeof value === 'string' && /^\d+@/.test(value)) ? 'recorder' : value;
+  }) as unknown;
+  return `${JSON.stringify(clean, null, 1)}\n`;
+}
