@@ -14,7 +14,9 @@ export function createTemporalClient(
   config: TemporalConfig,
   { lazy = true }: { lazy?: boolean } = {},
 ): TemporalClient | Promise<TemporalClient> {
-  const options = createTemporalConnectionOptions(config);
+  // gRPC's own limit of two minutes would leave the outbox waiting long after the server is back.
+  const channelArgs = { 'grpc.max_reconnect_backoff_ms': 2_000 };
+  const options = { ...createTemporalConnectionOptions(config), channelArgs };
   const build = (connection: Connection): TemporalClient => ({
     connection,
     client: new Client({ connection, namespace: config.temporalNamespace }),

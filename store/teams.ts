@@ -39,15 +39,9 @@ export async function updateTeam(
   pool: pg.Pool,
   { workspaceId, teamId, name, strategy }: { workspaceId: string; teamId: string; name?: string; strategy?: Strategy },
 ): Promise<{ kind: 'updated'; team: Team } | { kind: 'not_found' } | { kind: 'name_taken' }> {
-  return transact(pool, async (tx) => {
+  const updated = transact(pool, async (tx): Promise<{ kind: 'updated'; team: Team } | { kind: 'not_found' }> => {
     const lock = await lockMatching(tx, workspaceId, { teamIds: [teamId] });
     if (!lock.teams.has(teamId)) return { kind: 'not_found' };
-    const { rows: taken } = await tx.query('SELECT FROM teams WHERE workspace_id = $1 AND name = $2 AND id <> $3', [
-      workspaceId,
-      name ?? null,
-      teamId,
-    ]);
-    if (taken.length > 0) return { kind: 'name_taken' };
     await tx.query(
       `UPDATE teams SET name = coalesce($3, name), strategy = coalesce($4, strategy), version = version + 1
        WHERE workspace_id = $1 AND id = $2`,
@@ -55,7 +49,14 @@ export async function updateTeam(
     );
     return { kind: 'updated', team: (await getTeam(tx, { workspaceId, teamId }))! };
   });
+  return updated.catch((error: unknown) => {
+    if ((error as { code?: unknown }).code === uniqueViolation) return { kind: 'name_taken' };
+    throw error;
+  });
 }
+
+/** SQLSTATE; the name is the only thing unique here that a change can collide with. */
+const uniqueViolation = '23505';
 
 export async function getTeam(
   db: Queryable,

@@ -9,6 +9,7 @@
  *   put off: the relay pauses and then drains.
  */
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isGrpcServiceError, type Client } from '@temporalio/client';
 import type pg from 'pg';
@@ -48,11 +49,14 @@ const deadlineMs = 10_000;
 export function startRelay(options: RelayOptions): Relay {
   const { pool, logger, metrics } = options;
   const stopping = new AbortController();
+  // While the server is away, every delivery under way waits with it.
+  setMaxListeners(maxDeliveries + 10, stopping.signal);
   const leases = createShardLeases({ pool, owner: randomUUID(), logger });
   const bell = createBell();
   const listening = listen(pool, bell.ring, stopping.signal, logger);
   const deliveries = new Map<string, Promise<void>>();
   let away = false;
+  let answeredAt = -Infinity;
   const running = run();
 
   async function run(): Promise<void> {
@@ -92,14 +96,17 @@ export function startRelay(options: RelayOptions): Relay {
 
   async function deliver(rows: readonly OutboxRow[]): Promise<void> {
     const ids = rows.map((row) => row.id);
+    const startedAt = performance.now();
     try {
       await options.client.withDeadline(Date.now() + deadlineMs, () => tellActor(options, rows));
       away = false;
+      answeredAt = performance.now();
       await deleteNudges(pool, ids);
       metrics.delivered.inc(ids.length);
     } catch (error) {
       metrics.failed.inc();
-      if (isServerAway(error)) {
+      // A server that meanwhile answers for others is not away: this one contact is the trouble.
+      if (isServerAway(error) && answeredAt < startedAt) {
         if (!away) logger.warn({ err: error }, 'Temporal is away; the outbox waits');
         away = true;
         await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);

@@ -57,7 +57,7 @@ test('two agents of capacity 2 never have more, 46 of 50 wait, and get their tur
 
   const { rows: turns } = await pool.query<{ id: string }>(
     `SELECT conversation_id AS id FROM events
-     WHERE workspace_id = $1 AND type = 'conversation.assigned' AND conversation_id = ANY($2::uuid[]) ORDER BY id`,
+     WHERE workspace_id = $1 AND type = 'conversation.assigned' AND conversation_id = ANY($2::uuid[]) ORDER BY events.id`,
     [workspaceId, queue.map(({ id }) => id)],
   );
   expect(turns).toEqual(queue);

@@ -9,7 +9,7 @@ import { fillWorkspace } from '../support/workspace.ts';
 let system: TestSystem;
 
 beforeAll(async () => {
-  system = await startSystem({ apis: 2, workers: 2 });
+  system = await startSystem({ apis: 2 });
   await fillWorkspace(system, { agents: 2, capacity: 3 });
 });
 afterAll(() => system?.stop());
@@ -17,8 +17,8 @@ afterAll(() => system?.stop());
 test('over 300 closes while the contacts write, each message belongs to one conversation and none came after the request', async () => {
   const { pool } = system.database;
   const { workspaceId } = system.workspace;
-  const traffic = startTraffic({ apis: () => system.apis, contacts: 12, paceMs: 5, closes: true });
-  await eventually('300 closes', () => traffic.closed.size >= 300, { timeoutMs: 50_000 });
+  const traffic = startTraffic({ apis: () => system.apis, contacts: 12, paceMs: 20, closes: true });
+  await eventually('300 closes', () => traffic.closed.size >= 300, { timeoutMs: 120_000 });
   await traffic.stop();
   await waitUntilSettled({ pool, workspaceId });
 
@@ -39,7 +39,7 @@ test('over 300 closes while the contacts write, each message belongs to one conv
   expect(new Set(closed.map(({ id }) => id))).toEqual(traffic.closed);
   const { rows: counts } = await pool.query('SELECT count(*) FROM messages WHERE workspace_id = $1', [workspaceId]);
   expect(counts[0].count).toBe(traffic.accepted.length);
-});
+}, 180_000);
 
 test('a close and a new message within one second: the message opens the next conversation', async () => {
   const { pool } = system.database;

