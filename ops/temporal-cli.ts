@@ -205,7 +205,7 @@ function explainMissingCli(complaints: string[]): string {
     ...complaints.map((complaint) => `  ${complaint.replaceAll('\n', '\n  ')}`),
     'Three ways out, any one will do:',
     '  1. Install the Temporal CLI (https://docs.temporal.io/cli) so that `temporal` is on the PATH.',
-    '  2. Install Go 1.24 or later (https://go.dev/dl) and start again: the CLI is then built, once.',
+    '  2. Install Go 1.25 or later (https://go.dev/dl) and start again: the CLI is then built, once.',
     '  3. Point TEMPORAL_ADDRESS=host:port to a Temporal server that runs already.',
   ].join('\n');
 }
