@@ -1,5 +1,8 @@
+import { cancellationSignal } from '@temporalio/activity';
 import type pg from 'pg';
 import { applyStep } from '../routing/enrichment.ts';
+import type { RoutingFacts } from '../routing/facts.ts';
+import type { HttpStep } from '../routing/flow-document.ts';
 import type { Phase } from '../routing/phase.ts';
 import { assignRouted } from '../store/assignment.ts';
 import { executeClose } from '../store/closing.ts';
@@ -43,8 +46,9 @@ export function createActivities({
 
     async enrichOverNetwork(conversation: ConversationRef): Promise<Phase> {
       const deadline = Date.now() + networkBudgetMs;
-      return enrich(conversation, (step, facts) =>
-        requestFields(step, { conversation, facts, allowedHosts, deadline }),
+      const cancelled = cancellationSignal();
+      return enrich(conversation, (step, position, facts) =>
+        requestFields(step, { conversation, position, facts, allowedHosts, deadline, cancelled }),
       );
     },
 
@@ -74,12 +78,12 @@ export function createActivities({
     if (input === null) return readPhase(pool, conversation);
     let { fields } = input.facts;
     const failures: string[] = [];
-    for (const step of input.flow.enrichment) {
+    for (const [position, step] of input.flow.enrichment.entries()) {
       const known = applyStep(step, { fields, text: input.facts.message.text });
       if (known !== 'needs response') {
         fields = known;
       } else if (step.kind === 'http') {
-        const answer = await request(step, { ...input.facts, fields });
+        const answer = await request(step, position, { ...input.facts, fields });
         fields = { ...fields, ...answer.fields };
         failures.push(...answer.failures);
       }
@@ -101,7 +105,4 @@ export function createActivities({
   return guardActivity(activities, metrics);
 }
 
-type StepRequest = (
-  step: Parameters<typeof requestFields>[0],
-  facts: Parameters<typeof requestFields>[1]['facts'],
-) => ReturnType<typeof requestFields>;
+type StepRequest = (step: HttpStep, position: number, facts: RoutingFacts) => ReturnType<typeof requestFields>;

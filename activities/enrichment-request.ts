@@ -1,3 +1,4 @@
+import { ApplicationFailure } from '@temporalio/activity';
 import { fieldsFromResponse } from '../routing/enrichment.ts';
 import type { Fields, RoutingFacts } from '../routing/facts.ts';
 import type { HttpStep } from '../routing/flow-document.ts';
@@ -14,31 +15,40 @@ export async function requestFields(
   step: HttpStep,
   {
     conversation,
+    position,
     facts,
     allowedHosts,
     deadline,
+    cancelled,
   }: {
     conversation: ConversationRef;
+    /** Of the step in its flow. */
+    position: number;
     facts: RoutingFacts;
     allowedHosts: ReadonlySet<string>;
     /** Milliseconds since the epoch; whatever the step itself allows. */
     deadline: number;
+    /** Aborts when this worker closes: another one then asks again. */
+    cancelled: AbortSignal;
   },
 ): Promise<{ fields: Fields; failures: readonly string[] }> {
+  // The flow's schema lets some through that cannot be: a port above 65535.
+  if (!URL.canParse(step.url)) return { fields: {}, failures: ['the address of the step is none'] };
   const { host } = new URL(step.url);
   if (!allowedHosts.has(host)) {
     return { fields: {}, failures: [`${host} is not among ENRICHMENT_ALLOWED_HOSTS`] };
   }
   try {
+    const timeLimit = AbortSignal.timeout(Math.max(0, Math.min(step.timeoutMs, deadline - Date.now())));
     const response = await fetch(step.url, {
       method: 'POST',
       redirect: 'error',
-      signal: AbortSignal.timeout(Math.max(0, Math.min(step.timeoutMs, deadline - Date.now()))),
+      signal: AbortSignal.any([timeLimit, cancelled]),
       headers: {
         'content-type': 'application/json',
         accept: 'application/json',
         // The activity may run again: the other system can tell a repetition from a new question.
-        'idempotency-key': conversation.conversationId,
+        'idempotency-key': `${conversation.conversationId}/${position}`,
       },
       body: JSON.stringify({
         conversationId: conversation.conversationId,
@@ -55,6 +65,7 @@ export async function requestFields(
     const { fields, missing } = fieldsFromResponse(step, JSON.parse(await readBody(response)));
     return { fields, failures: missing.map((field) => `${host} did not tell ${field}`) };
   } catch (error) {
+    if (cancelled.aborted) throw ApplicationFailure.retryable('the worker is closing', 'Unavailable');
     return { fields: {}, failures: [`${host}: ${reasonOf(error)}`] };
   }
 }

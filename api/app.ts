@@ -1,17 +1,10 @@
 import { LogController, fastify, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
-import type pg from 'pg';
-import type { Config } from '../platform/config.ts';
-import type { Logger } from '../platform/logger.ts';
-import type { Metrics } from '../platform/metrics.ts';
-import type { MicroBatcher } from '../platform/micro-batcher.ts';
-import type { EventFeed } from '../store/events.ts';
-import type { IngestItem, IngestResult } from '../store/ingest.ts';
 import { authenticateRequests } from './authentication.ts';
 import { drainConnections } from './connection-drain.ts';
+import type { ApiDeps } from './dependencies.ts';
 import { documentRoutes } from './documentation.ts';
 import { answerClientError, answerErrors, sendProblem } from './error-answers.ts';
 import { measureRequests } from './http-metrics.ts';
-import type { KeyCache } from './key-cache.ts';
 import { agentsRoutes } from './routes/agents.ts';
 import { channelsRoutes } from './routes/channels.ts';
 import { contactsRoutes } from './routes/contacts.ts';
@@ -24,16 +17,6 @@ import { keysRoutes } from './routes/keys.ts';
 import { messagesRoutes } from './routes/messages.ts';
 import { teamsRoutes } from './routes/teams.ts';
 import { ajvOptions, prepareValidation } from './validation.ts';
-
-export interface ApiDeps {
-  readonly config: Config;
-  readonly pool: pg.Pool;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  readonly ingest: MicroBatcher<IngestItem, IngestResult>;
-  readonly feed: EventFeed;
-  readonly keys: KeyCache;
-}
 
 /** The whole HTTP interface, not yet listening. It owns none of what it is given: the caller closes those after the app. */
 export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {

@@ -1,5 +1,5 @@
 import { getConversation, type ConversationRow } from '../store/conversations.ts';
-import type { ApiDeps } from './app.ts';
+import type { ApiDeps } from './dependencies.ts';
 import { problem, type Problem } from './problems.ts';
 
 export async function requireConversation(

@@ -132,13 +132,16 @@ function errorCode(error: unknown): string {
 /** serialization_failure, deadlock_detected, lock_not_available */
 const conflictStates = new Set(['40001', '40P01', '55P03']);
 
-/** admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections; then what sockets and resolvers report */
+/**
+ * admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, read_only_sql_transaction (during a failover this is a standby),
+ * idle_in_transaction_session_timeout; then what sockets and resolvers report
+ */
 const connectionFailureCodes = new Set(
-  '57P01 57P02 57P03 53300 ECONNREFUSED ECONNRESET EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN'.split(
+  '57P01 57P02 57P03 53300 25006 25P03 ECONNREFUSED ECONNRESET EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN'.split(
     ' ',
   ),
 );
 
 /** node-postgres gives these no code. */
 const connectionFailureMessage =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
+  /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout|Client has encountered a connection error|Client was closed)/;

@@ -1,9 +1,9 @@
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
 import type { Presence } from '../routing/conversation.ts';
-import { ConcurrentChange, transact, type Queryable } from './database.ts';
+import { transact, type Queryable } from './database.ts';
 import { recordEvents } from './events.ts';
-import { lockMatching, readTeamsOfAgents } from './locks.ts';
+import { assertTeamsHeld, lockMatching, readTeamsOfAgents } from './locks.ts';
 import { drainQueues } from './matching.ts';
 
 export interface Agent {
@@ -186,9 +186,8 @@ export async function listAgents(
 async function holdAgent(tx: Queryable, { workspaceId, agentId }: AgentKey, moreTeamIds: readonly string[]) {
   const teamIds = [...(await readTeamsOfAgents(tx, workspaceId, [agentId])), ...moreTeamIds];
   const lock = await lockMatching(tx, workspaceId, { teamIds, agentIds: [agentId] });
-  const agent = lock.agents.get(agentId);
-  if (agent === undefined) return null;
-  if (agent.teamIds.some((id) => !lock.teams.has(id))) throw new ConcurrentChange('memberships changed');
+  if (!lock.agents.has(agentId)) return null;
+  assertTeamsHeld(lock, agentId);
   return lock;
 }
 

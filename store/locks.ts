@@ -41,28 +41,28 @@ export async function lockMatching(
            FROM teams WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
     values: [workspaceId, teamIds],
   });
-  await tx.query({
+  const held = await tx.query<{ id: string }>({
     name: 'lock-agents',
+    // One array, not "in the array OR in the teams": that read all agents of the workspace for every decision.
     text: `SELECT id FROM agents
            WHERE workspace_id = $1
-             AND (id = ANY($3::uuid[]) OR id IN (SELECT agent_id FROM team_members
-                                                 WHERE workspace_id = $1 AND team_id = ANY($2::uuid[])))
+             AND id = ANY($3::uuid[] || ARRAY(SELECT agent_id FROM team_members
+                                              WHERE workspace_id = $1 AND team_id = ANY($2::uuid[])))
            ORDER BY id FOR NO KEY UPDATE`,
     values: [workspaceId, teamIds, agentIds],
   });
   // A statement of its own: its snapshot is taken after the locks, so loads and memberships are those that now hold still.
+  // Subqueries, not joins: with thousands of agents elsewhere, joins were planned as scans of all of them.
   const agents = await tx.query<AgentCandidate>({
     name: 'read-candidates',
-    text: `SELECT a.id AS "agentId", p.status AS presence, a.capacity, a.load,
-                  coalesce(array_agg(m.team_id ORDER BY m.team_id) FILTER (WHERE m.team_id IS NOT NULL), '{}') AS "teamIds"
+    text: `SELECT a.id AS "agentId", a.capacity, a.load,
+                  (SELECT p.status FROM agent_presence p
+                   WHERE p.workspace_id = a.workspace_id AND p.agent_id = a.id) AS presence,
+                  ARRAY(SELECT m.team_id FROM team_members m
+                        WHERE m.workspace_id = a.workspace_id AND m.agent_id = a.id ORDER BY m.team_id) AS "teamIds"
            FROM agents a
-           JOIN agent_presence p ON p.workspace_id = a.workspace_id AND p.agent_id = a.id
-           LEFT JOIN team_members m ON m.workspace_id = a.workspace_id AND m.agent_id = a.id
-           WHERE a.workspace_id = $1
-             AND (a.id = ANY($3::uuid[]) OR a.id IN (SELECT agent_id FROM team_members
-                                                     WHERE workspace_id = $1 AND team_id = ANY($2::uuid[])))
-           GROUP BY a.id, p.status, a.capacity, a.load`,
-    values: [workspaceId, teamIds, agentIds],
+           WHERE a.workspace_id = $1 AND a.id = ANY($2::uuid[])`,
+    values: [workspaceId, held.rows.map((agent) => agent.id)],
   });
   return {
     workspaceId,

@@ -32,8 +32,13 @@ export const decideMatches = (lock: MatchingLock, waiting: readonly WaitingConve
 const hasRoom = (agent: AgentCandidate): boolean => agent.presence === 'online' && agent.load < agent.capacity;
 
 /**
- * Locks in queue order, not by id. That is safe here alone: whoever else locks a waiting conversation without holding its
- * team (a close request) waits for nothing afterwards. Rows that ceased to wait drop out, and the caller asks again.
+ * The first `maxRows` of each queue, locked in queue order, not by id. That is safe here alone. Who else locks a waiting
+ * conversation without holding its team either waits for nothing afterwards (a close request), or has taken it away by hand and
+ * drains other queues; two who did that to each other would be a deadlock, which PostgreSQL ends and `transact` repeats. Rows that
+ * ceased to wait drop out, and the limit counts what is left.
+ *
+ * Queue by queue along the index: over all queues at once, each of 25,000 who wait was read and sorted to find the first (46 ms
+ * instead of 0.1).
  */
 async function lockWaiting(
   tx: Queryable,
@@ -43,13 +48,18 @@ async function lockWaiting(
 ): Promise<WaitingConversation[]> {
   const { rows } = await tx.query<WaitingConversation>({
     name: 'lock-waiting',
-    text: `SELECT id AS "conversationId", team_id AS "teamId", priority, units,
-                  extract(epoch FROM waiting_since)::float8 * 1000 AS "waitingSinceMs"
-           FROM conversations
-           WHERE workspace_id = $1 AND team_id = ANY($2::uuid[]) AND state = 'waiting' AND close_requested_at IS NULL
-           ORDER BY priority DESC, waiting_since, id
-           LIMIT $3
-           FOR NO KEY UPDATE`,
+    text: `SELECT first.id AS "conversationId", first.team_id AS "teamId", first.priority, first.units,
+                  extract(epoch FROM first.waiting_since)::float8 * 1000 AS "waitingSinceMs"
+           FROM unnest($2::uuid[]) AS held (team_id)
+           CROSS JOIN LATERAL (
+             SELECT v.id, v.team_id, v.priority, v.units, v.waiting_since FROM conversations v
+             WHERE v.workspace_id = $1 AND v.team_id = held.team_id AND v.state = 'waiting' AND v.close_requested_at IS NULL
+             ORDER BY v.priority DESC, v.waiting_since, v.id
+             LIMIT $3
+             FOR NO KEY UPDATE
+           ) first
+           ORDER BY first.priority DESC, first.waiting_since, first.id
+           LIMIT $3`,
     values: [workspaceId, teamIds, Math.min(maxRows, 500)],
   });
   return rows;

@@ -52,6 +52,9 @@ export async function announceNudges(tx: Queryable): Promise<void> {
 /**
  * Due rows of the given shards, oldest first, leaving out contacts already being told. Only the shards' lease holder calls it. Shard
  * by shard along the index, so that a long outbox after an outage is not sorted anew for every read.
+ *
+ * `BETWEEN` and the shard in the order say nothing new. With `=` the planner walked the primary key instead, past the rows of all other
+ * shards: 450 ms for a drained shard beside 375,000 rows.
  */
 export async function readDueNudges(
   db: Queryable,
@@ -68,8 +71,8 @@ export async function readDueNudges(
            FROM unnest($1::smallint[]) AS held (shard)
            CROSS JOIN LATERAL (
              SELECT * FROM outbox o
-             WHERE o.shard = held.shard AND o.due_at <= now() AND o.contact_id <> ALL($2::uuid[])
-             ORDER BY o.id LIMIT $3
+             WHERE o.shard BETWEEN held.shard AND held.shard AND o.due_at <= now() AND o.contact_id <> ALL($2::uuid[])
+             ORDER BY o.shard, o.id LIMIT $3
            ) due
            ORDER BY due.id`,
     values: [shards, busyContactIds, maxRowsPerShard],

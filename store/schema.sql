@@ -107,7 +107,9 @@ CREATE TABLE conversations (
 WITH (fillfactor=70);
 CREATE INDEX conversations_agent ON public.conversations USING btree (workspace_id, agent_id, id);
 CREATE UNIQUE INDEX conversations_one_open ON public.conversations USING btree (workspace_id, contact_id) WHERE (closed_at IS NULL);
+CREATE INDEX conversations_open_by_agent ON public.conversations USING btree (workspace_id, agent_id, id) WHERE (closed_at IS NULL);
 CREATE INDEX conversations_open_by_state ON public.conversations USING btree (workspace_id, state, id) WHERE (closed_at IS NULL);
+CREATE INDEX conversations_open_by_team ON public.conversations USING btree (workspace_id, team_id, id) WHERE (closed_at IS NULL);
 CREATE INDEX conversations_stalled ON public.conversations USING btree (progressed_at) WHERE ((state = ANY (ARRAY['enriching'::text, 'routing'::text])) OR ((close_requested_at IS NOT NULL) AND (closed_at IS NULL)));
 CREATE INDEX conversations_team ON public.conversations USING btree (workspace_id, team_id, id);
 CREATE INDEX conversations_waiting ON public.conversations USING btree (workspace_id, team_id, priority DESC, waiting_since, id) WHERE ((state = 'waiting'::text) AND (close_requested_at IS NULL));

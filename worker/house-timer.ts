@@ -55,6 +55,8 @@ export function startHouseTimer({
           gauges.set(await readSystemGauges(pool));
         }
       } catch (error) {
+        // Old numbers would look like health.
+        gauges.clear();
         logger.warn({ err: error }, 'the house timer could not do its round');
       }
       await delay(tickMs, undefined, { signal: stopping.signal }).catch(() => undefined);
@@ -71,8 +73,10 @@ export function startHouseTimer({
 
   async function expireSilentAgents(): Promise<void> {
     for (const agent of await readSilentAgents(pool, { afterMs: heartbeatExpiryMs, maxRows })) {
-      await setPresence(pool, { ...agent, status: 'away', ifSilentForMs: heartbeatExpiryMs });
-      expired.inc();
+      if (stopping.signal.aborted) return;
+      const result = await setPresence(pool, { ...agent, status: 'away', ifSilentForMs: heartbeatExpiryMs });
+      // Online still: it was heard in between.
+      if (result.kind === 'set' && result.agent.presence === 'away') expired.inc();
     }
   }
 
@@ -96,9 +100,14 @@ function createSystemGauges(metrics: Metrics) {
     'database_oldest_transaction_seconds',
     'Age of the oldest transaction; a long one keeps dead rows of the outbox alive.',
   );
-  const all = [outboxDepth, outboxOldest, conversations, longestWait, agents, free, oldestTransaction];
+  const single = [outboxDepth, outboxOldest, longestWait, free, oldestTransaction];
+  const labelled = [conversations, agents];
   return {
-    clear: () => all.forEach((gauge) => gauge.remove()),
+    clear() {
+      for (const gauge of single) gauge.remove();
+      // remove() wants the labels' values here; reset() leaves none, whereas it would leave a 0 above.
+      for (const gauge of labelled) gauge.reset();
+    },
     set(values: SystemGauges) {
       outboxDepth.set(values.outboxDepth);
       outboxOldest.set(values.outboxOldestSeconds);

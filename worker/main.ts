@@ -58,6 +58,7 @@ async function startWorker(config: Config): Promise<void> {
     const connection = await connectPatiently(config, shutdown, logger);
     if (connection === null) return;
     shutdown.onClose('Temporal worker connection', () => connection.close());
+    if (shutdown.signal.aborted) return;
     const worker = await Worker.create({
       connection,
       namespace: config.temporalNamespace,

@@ -205,11 +205,7 @@ async function listen(pool: pg.Pool, ring: () => void, signal: AbortSignal, logg
       try {
         client.on('notification', ring);
         await client.query(`LISTEN ${outboxChannel}`);
-        await new Promise<void>((resolve) => {
-          signal.addEventListener('abort', () => resolve(), { once: true });
-          client.once('error', () => resolve());
-          client.once('end', () => resolve());
-        });
+        await lossOf(client, signal);
       } finally {
         client.release(true);
       }
@@ -218,4 +214,18 @@ async function listen(pool: pg.Pool, ring: () => void, signal: AbortSignal, logg
     }
     if (!signal.aborted) await delay(1_000, undefined, { signal }).catch(() => undefined);
   }
+}
+
+/** Resolves when the connection is lost or the signal aborts, also when it has done so already. */
+function lossOf(client: pg.PoolClient, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    client.once('error', end);
+    client.once('end', end);
+    signal.addEventListener('abort', end);
+    if (signal.aborted) end();
+  });
 }

@@ -38,9 +38,11 @@ export function startRetirement(options: {
       try {
         const [held] = await acquireLeases(pool, { names: [leaseName], owner, ttlMs: 2 * roundMs });
         if (held === undefined) continue;
-        const retired = await retireIdleActors(options);
+        // A round may take minutes, or hang with a server that is away; closing does not wait for it.
+        const retired = await options.client.withAbortSignal(stopping.signal, () => retireIdleActors(options));
         if (retired > 0) logger.info({ retired }, 'ended actors of quiet contacts');
       } catch (error) {
+        if (stopping.signal.aborted) break;
         logger.warn({ err: error }, 'could not end actors of quiet contacts');
       }
     }

@@ -1,6 +1,6 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { createChannel, getChannel, listChannels, updateChannel, type Channel } from '../../store/channels.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
   Body,

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { getContact, listContacts } from '../../store/contacts.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import { decodeCursor, errorResponses, IdParams, listOf, ListQuery, toPage } from '../schemas.ts';
 import { ContactView, viewContact } from '../views.ts';

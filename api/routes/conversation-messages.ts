@@ -1,7 +1,7 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { getMessage, listMessages } from '../../store/messages.ts';
 import { addReply } from '../../store/replies.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { refuseConversation, requireConversation } from '../conversation-problems.ts';
 import { requireActingAgent } from '../principal.ts';
 import {

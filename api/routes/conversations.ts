@@ -4,7 +4,7 @@ import { assignManually, type AssignTarget } from '../../store/assignment.ts';
 import { requestClose } from '../../store/closing.ts';
 import { listConversations, listDecisions } from '../../store/conversations.ts';
 import { openByUser } from '../../store/opening.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { refuseConversation, requireConversation } from '../conversation-problems.ts';
 import { actingAgent } from '../principal.ts';
 import { problem } from '../problems.ts';

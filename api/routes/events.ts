@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { createEventStreams, type EventStreams } from '../event-streams.ts';
 import { problem } from '../problems.ts';
 import { errorResponses, listQueryProperties } from '../schemas.ts';

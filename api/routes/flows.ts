@@ -8,7 +8,7 @@ import {
   updateFlow,
   type InvalidFlow,
 } from '../../store/flows.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
   Body,

@@ -1,7 +1,7 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type pg from 'pg';
 import { isWritable } from '../../store/readiness.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import { problemResponses } from '../schemas.ts';
 

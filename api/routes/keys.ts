@@ -1,7 +1,7 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { getAgent } from '../../store/agents.ts';
 import { KEY_ID_PATTERN, createKey, getKey, listKeys, updateKey, type Key } from '../../store/keys.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
   Body,

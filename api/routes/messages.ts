@@ -2,7 +2,7 @@ import { Type, type FastifyPluginAsyncTypebox, type Static } from '@fastify/type
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { getMessage } from '../../store/messages.ts';
 import type { AcceptedMessage, IngestItem, IngestResult } from '../../store/ingest.ts';
-import type { ApiDeps } from '../app.ts';
+import type { ApiDeps } from '../dependencies.ts';
 import { toProblem } from '../error-answers.ts';
 import { problem, type FieldFault, type Problem, type ProblemBody } from '../problems.ts';
 import { Body, Id, IdParams, NullableId, ProblemSchema, SafeText, TimestampInput, errorResponses } from '../schemas.ts';

@@ -6,7 +6,11 @@ export interface EnrichmentServer {
   readonly host: string;
   readonly url: string;
   /** What was asked, in order. */
-  readonly requests: { readonly path: string; readonly body: Record<string, unknown> }[];
+  readonly requests: {
+    readonly path: string;
+    readonly idempotencyKey: unknown;
+    readonly body: Record<string, unknown>;
+  }[];
   /** Lets requests to `/slow` be answered. */
   release(): void;
   close(): Promise<void>;
@@ -18,7 +22,7 @@ export async function startEnrichmentServer(): Promise<EnrichmentServer> {
   const waiting: (() => void)[] = [];
   const server = createServer((request, response) => {
     void readJson(request).then((body) => {
-      requests.push({ path: request.url!, body });
+      requests.push({ path: request.url!, idempotencyKey: request.headers['idempotency-key'], body });
       const answer = () => reply(request.url!, response);
       if (request.url === '/slow') waiting.push(answer);
       else answer();

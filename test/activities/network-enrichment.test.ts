@@ -100,3 +100,43 @@ test('a close during a slow request does not wait for it, and the late answer ch
   server.release();
   expect(await scene.conversation(conversationId)).toMatchObject({ state: 'closed', fields: {} });
 });
+
+test('an address that is none fails softly, too', async () => {
+  const scene = await enterAsking('http://example.com:99999/customer');
+  const conversationId = await scene.untilOpen(await scene.say(newId()));
+  expect(await scene.conversation(conversationId)).toMatchObject({ fields: { known: true }, fallbackReason: null });
+  expect(await failuresOf(scene, conversationId)).toEqual([expect.stringContaining('address')]);
+});
+
+test('each step of a conversation has an idempotency key of its own', async () => {
+  const scene = await actors.enter();
+  const step = { kind: 'http', url: `${server.url}/customer`, timeoutMs: 5_000, fields: { tier: '/customer/tier' } };
+  await scene.publish({
+    enrichment: [step, { ...step, fields: { orders: '/customer/orders' } }],
+    routing: { branches: [], otherwise: { teamId: scene.defaultTeamId, priority: 0 } },
+  });
+  const conversationId = await scene.untilOpen(await scene.say(newId()));
+  const asked = server.requests.filter(({ body }) => body['conversationId'] === conversationId);
+  expect(asked.map((request) => request.idempotencyKey)).toEqual([`${conversationId}/0`, `${conversationId}/1`]);
+});
+
+test('a worker that closes leaves a slow request to the others: the flow goes on, with its fields', async () => {
+  const closing = await startActors({ allowedHosts: [server.host] });
+  const scene = await closing.enter();
+  await scene.publish({
+    enrichment: [{ kind: 'http', url: `${server.url}/slow`, timeoutMs: 10_000, fields: { tier: '/customer/tier' } }],
+    routing: { branches: [], otherwise: { teamId: scene.defaultTeamId, priority: 0 } },
+  });
+  const contactId = await scene.say(newId());
+  await eventually('the system is asked', () =>
+    Promise.resolve(
+      server.requests.some(({ body }) => (body['contact'] as { id: string } | undefined)?.id === contactId),
+    ),
+  );
+  const startedAt = Date.now();
+  await closing.stopWorker();
+  expect(Date.now() - startedAt).toBeLessThan(5_000);
+  const [conversation] = await scene.conversationsOf(contactId);
+  expect(conversation).toMatchObject({ state: 'enriching' });
+  await closing.stop();
+});

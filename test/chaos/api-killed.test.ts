@@ -18,7 +18,7 @@ test('an API process killed while it takes messages in: every answered one is th
   const { pool } = system.database;
   const { workspaceId } = system.workspace;
   let apis = [...system.apis];
-  const traffic = startTraffic({ apis: () => apis, contacts: 40, paceMs: 1, closes: true });
+  const traffic = startTraffic({ apis: () => apis, contacts: 40, paceMs: 20, closes: true });
   await eventually('traffic', () => traffic.accepted.length >= 300);
   await system.apis[0]!.process.kill('SIGKILL');
   await eventually('connections to break', () => traffic.refusals.length > 0);

@@ -27,7 +27,10 @@ test('all database connections are cut several times under ingest and closes: 50
     expect(rows[0]!.cut).toBeGreaterThan(0);
     const { size } = traffic.closed;
     const { length } = traffic.accepted;
-    await eventually('cycles after the cut', () => traffic.closed.size > size + 6 && traffic.accepted.length > length + 30);
+    await eventually(
+      'cycles after the cut',
+      () => traffic.closed.size > size + 6 && traffic.accepted.length > length + 30,
+    );
   }
   await traffic.stop();
   await waitUntilSettled({ pool, workspaceId });

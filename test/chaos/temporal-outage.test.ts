@@ -44,7 +44,13 @@ test('Temporal is away for 10 s under ingest and closes: all are answered 202, a
   const stoppedAt = Date.now();
   const acceptedBefore = traffic.accepted.length;
   // People who never wrote before begin just now.
-  const newcomers = startTraffic({ apis: () => system.apis, contacts: 4, paceMs: 100, closes: true, prefix: 'newcomer' });
+  const newcomers = startTraffic({
+    apis: () => system.apis,
+    contacts: 4,
+    paceMs: 100,
+    closes: true,
+    prefix: 'newcomer',
+  });
   await eventually(
     'the outage to have lasted',
     async () => {

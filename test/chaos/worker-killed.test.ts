@@ -19,6 +19,7 @@ afterAll(() => system?.stop());
 test('a worker killed in the middle of 100 openings: another one completes all, nothing happens twice', async () => {
   const { pool } = system.database;
   const { workspaceId } = system.workspace;
+  const sentAt = Date.now();
   const answers = Promise.all(
     Array.from({ length: contacts }, (_, i) => system.apis[0]!.send(`contact-${i}`, 'Where is my invoice?')),
   );
@@ -52,6 +53,9 @@ test('a worker killed in the middle of 100 openings: another one completes all, 
     [workspaceId],
   );
   expect(redecided).toEqual([]);
-  // The outbox and Temporal alone have mended it.
-  expect(await readMetric(worker.metricsUrl, 'switchyard_house_timer_mended_total')).toBe(0);
+  // The outbox and Temporal alone have mended it. The house timer looks at what is 30 s old: on a machine so busy that all this took
+  // longer, it rightly found contacts standing still.
+  if (Date.now() - sentAt < 30_000) {
+    expect(await readMetric(worker.metricsUrl, 'switchyard_house_timer_mended_total')).toBe(0);
+  }
 });

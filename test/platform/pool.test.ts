@@ -49,11 +49,11 @@ describe('isConnectionFailure', () => {
   });
 
   it('tells it from a row’s fault and from a conflict', () => {
-    expect(['08006', '57P01', '53300'].map((code) => isConnectionFailure(createSqlError(code)))).toEqual([
-      true,
-      true,
-      true,
-    ]);
+    // 25006: in a failover the connection may lead to a standby for a while.
+    for (const code of ['08006', '57P01', '53300', '25006', '25P03']) {
+      expect([code, isConnectionFailure(createSqlError(code))]).toEqual([code, true]);
+    }
+    expect(isConnectionFailure(new Error('Query read timeout'))).toBe(true);
     expect(['23505', '40001', '22P05'].map((code) => isConnectionFailure(createSqlError(code)))).toEqual([
       false,
       false,

@@ -7,7 +7,7 @@ export async function eventually<T>(
   { timeoutMs = 20_000, everyMs = 25 }: { timeoutMs?: number; everyMs?: number } = {},
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
-  for (let lastError: unknown; ; ) {
+  for (let lastError: unknown; ;) {
     try {
       const value = await probe();
       if (value !== undefined && value !== false) return value;

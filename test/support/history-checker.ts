@@ -2,7 +2,7 @@
  * Checks the invariants of ARCHITECTURE.md over what a scenario left in the database. The rows say how things ended; the
  * events, whose ids follow the order of happening, say that no moment in between was wrong either.
  */
-import type pg from 'pg';
+import type { Queryable } from '../../platform/pool.ts';
 
 export interface AcceptedMessage {
   readonly messageId: string;
@@ -17,24 +17,21 @@ export interface HistoryOptions {
 }
 
 /** Call it when all is settled (see settled.ts). Throws an error that lists every violation. */
-export async function assertSoundHistory(pool: pg.Pool, options: HistoryOptions): Promise<void> {
-  const violations = await findViolations(pool, options);
+export async function assertSoundHistory(db: Queryable, options: HistoryOptions): Promise<void> {
+  const violations = await findViolations(db, options);
   if (violations.length === 0) return;
   const shown = violations.slice(0, 20).join('\n  ');
   throw new Error(`${violations.length} violations of the invariants:\n  ${shown}`);
 }
 
-export async function findViolations(
-  pool: pg.Pool,
-  { workspaceId, accepted = [] }: HistoryOptions,
-): Promise<string[]> {
+export async function findViolations(db: Queryable, { workspaceId, accepted = [] }: HistoryOptions): Promise<string[]> {
   const found: string[] = [];
   for (const [claim, text] of Object.entries(violationsSql)) {
-    const { rows } = await pool.query<{ what: string }>(text, [workspaceId]);
+    const { rows } = await db.query<{ what: string }>(text, [workspaceId]);
     found.push(...rows.map(({ what }) => `${claim}: ${what}`));
   }
-  found.push(...(await findLostMessages(pool, workspaceId, accepted)));
-  found.push(...(await replayEvents(pool, workspaceId)));
+  found.push(...(await findLostMessages(db, workspaceId, accepted)));
+  found.push(...(await replayEvents(db, workspaceId)));
   return found;
 }
 
@@ -119,11 +116,11 @@ const violationsSql: Readonly<Record<string, string>> = {
 };
 
 async function findLostMessages(
-  pool: pg.Pool,
+  db: Queryable,
   workspaceId: string,
   accepted: readonly AcceptedMessage[],
 ): Promise<string[]> {
-  const { rows } = await pool.query<{ what: string }>(
+  const { rows } = await db.query<{ what: string }>(
     `SELECT a.id || ' sequence ' || a.sequence AS what
      FROM unnest($2::uuid[], $3::uuid[], $4::bigint[]) AS a (id, contact_id, sequence)
      LEFT JOIN messages m ON m.workspace_id = $1 AND m.id = a.id AND m.contact_id = a.contact_id AND m.sequence = a.sequence
@@ -151,13 +148,13 @@ interface EventRow {
  * it opened, nothing but its close after the request, nothing at all after it; per agent, the load never exceeds the capacity,
  * unless it was forced. Units are taken as 1 each and capacities as they are at the end.
  */
-async function replayEvents(pool: pg.Pool, workspaceId: string): Promise<string[]> {
-  const { rows: events } = await pool.query<EventRow>(
+async function replayEvents(db: Queryable, workspaceId: string): Promise<string[]> {
+  const { rows: events } = await db.query<EventRow>(
     `SELECT id, type, conversation_id, contact_id, data FROM events
      WHERE workspace_id = $1 AND conversation_id IS NOT NULL ORDER BY id`,
     [workspaceId],
   );
-  const { rows: agents } = await pool.query<{ id: string; capacity: number }>(
+  const { rows: agents } = await db.query<{ id: string; capacity: number }>(
     'SELECT id, capacity FROM agents WHERE workspace_id = $1',
     [workspaceId],
   );
@@ -191,14 +188,16 @@ async function replayEvents(pool: pg.Pool, workspaceId: string): Promise<string[
       continue;
     }
     if (stage === undefined) complain('nothing happens before the opening');
-    if (stage === 'closing' && type !== 'conversation.closed') complain('nothing happens between close request and close');
+    if (stage === 'closing' && type !== 'conversation.closed')
+      complain('nothing happens between close request and close');
     if (stage === 'closed') complain('nothing happens after the close');
     switch (type) {
       case 'conversation.assigned': {
         const agentId = data.agentId!;
         moveTo(conversationId, agentId);
         const load = loads.get(agentId)!;
-        if (load > capacities.get(agentId)! && data.forced !== true) complain(`I3 agent ${agentId} had ${load} at once`);
+        if (load > capacities.get(agentId)! && data.forced !== true)
+          complain(`I3 agent ${agentId} had ${load} at once`);
         break;
       }
       case 'conversation.unassigned':

@@ -41,7 +41,12 @@ export async function startSystem({
   workers = 1,
   temporalAddress = inject('temporalAddress'),
   env = {},
-}: { apis?: number; workers?: number; temporalAddress?: string; env?: Record<string, string> } = {}): Promise<TestSystem> {
+}: {
+  apis?: number;
+  workers?: number;
+  temporalAddress?: string;
+  env?: Record<string, string>;
+} = {}): Promise<TestSystem> {
   const database = await createTestDatabase();
   const workspace = await createWorkspace(database.pool, { name: 'Test' });
   const taskQueue = `test-${randomBytes(6).toString('hex')}`;

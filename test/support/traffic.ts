@@ -64,7 +64,9 @@ export function startTraffic({ apis, contacts, paceMs, closes, prefix = 'contact
 
   async function close(conversationId: string): Promise<void> {
     closed.add(conversationId);
-    await insist('a close', (api) => api.call('POST', `/v1/conversations/${conversationId}/close`, { category: 'done' }));
+    await insist('a close', (api) =>
+      api.call('POST', `/v1/conversations/${conversationId}/close`, { category: 'done' }),
+    );
   }
 
   async function write(contact: string): Promise<void> {

@@ -38,7 +38,9 @@ test('200 messages of one new contact at once over two processes, half of them t
   }
 
   await waitUntilSettled({ pool, workspaceId });
-  const { rows: conversations } = await pool.query('SELECT id FROM conversations WHERE workspace_id = $1', [workspaceId]);
+  const { rows: conversations } = await pool.query('SELECT id FROM conversations WHERE workspace_id = $1', [
+    workspaceId,
+  ]);
   expect(conversations).toHaveLength(1);
   const { rows: messages } = await pool.query<{ sequence: number; external_id: string }>(
     'SELECT sequence, external_id FROM messages WHERE workspace_id = $1 AND conversation_id = $2 ORDER BY sequence',

@@ -50,7 +50,7 @@ test('two agents of capacity 2 never have more, 46 of 50 wait, and get their tur
       for (const { id } of next) closeRequested.add(id);
       return closeRequested.size === 50;
     },
-    { everyMs: 5 },
+    { timeoutMs: 60_000 },
   );
   await waitUntilSettled({ pool, workspaceId });
   expect(await countByState()).toEqual({ closed: 50 });

@@ -17,7 +17,7 @@ afterAll(() => system?.stop());
 test('over 300 closes while the contacts write, each message belongs to one conversation and none came after the request', async () => {
   const { pool } = system.database;
   const { workspaceId } = system.workspace;
-  const traffic = startTraffic({ apis: () => system.apis, contacts: 12, paceMs: 20, closes: true });
+  const traffic = startTraffic({ apis: () => system.apis, contacts: 16, paceMs: 60, closes: true });
   await eventually('300 closes', () => traffic.closed.size >= 300, { timeoutMs: 120_000 });
   await traffic.stop();
   await waitUntilSettled({ pool, workspaceId });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client, type Connection, type WorkflowSignalWithStartInput } from '@temporalio/client';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { loadConfig } from '../../platform/config.ts';
@@ -184,3 +185,9 @@ async function openGate() {
       }),
   };
 }
+
+test('a relay that is told to stop while it starts ends at once', async () => {
+  start();
+  const stopped = relays[0]!.stop().then(() => true);
+  expect(await Promise.race([stopped, delay(5_000, false, { ref: false })])).toBe(true);
+});

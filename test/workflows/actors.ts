@@ -43,9 +43,12 @@ export async function startActors({ allowedHosts = [] }: { allowedHosts?: readon
       metrics: createActivityMetrics(createMetrics({ component: 'test' })),
       allowedHosts: new Set(allowedHosts),
     }),
-    shutdownForceTime: '1s',
   });
   const running = worker.run();
+  const stopWorker = async (): Promise<void> => {
+    if (worker.getState() === 'RUNNING') worker.shutdown();
+    await running;
+  };
   const workflowIds = new Set<string>();
 
   /** One workspace a test: each sees its own flows, teams and agents only. */
@@ -127,12 +130,13 @@ export async function startActors({ allowedHosts = [] }: { allowedHosts?: readon
     enter,
     /** Every actor that was told anything. */
     workflowIds,
+    /** Resolves when the steps under way have ended. */
+    stopWorker,
     async stop() {
       await Promise.allSettled(
         [...workflowIds].map((id) => client.workflow.getHandle(id).terminate('the test is over')),
       );
-      worker.shutdown();
-      await running;
+      await stopWorker();
       await workerConnection.close();
       await connection.close();
       await database.drop();
