@@ -14,7 +14,7 @@ export function createLogger(
       base: { component, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: secretPaths, censor: '[redacted]' },
+      redact: { paths: [...secretPaths, ...personalPaths], censor: '[redacted]' },
     },
     destination,
   );
@@ -23,6 +23,9 @@ export function createLogger(
 export type { Logger };
 
 const secretNames = ['authorization', 'databaseUrl', 'metricsKey', 'temporalApiKey'];
+
+/** PostgreSQL repeats values of rows in these parts of its errors. */
+const personalPaths = ['err.detail', 'err.where', 'err.cause.detail', 'err.cause.where'];
 
 /** A redaction path reaches one level each, so every depth at which these occur (request, config, error) is named. */
 const secretPaths = secretNames.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);

@@ -93,6 +93,9 @@ export async function updateAgent(
       ],
     );
     if (teamIds !== undefined) await writeMemberships(tx, change, teamIds);
+    if (change.capacity === undefined && change.skills === undefined && teamIds === undefined) {
+      return { kind: 'updated', agent: (await getAgent(tx, change))! };
+    }
     await tx.query('UPDATE teams SET version = version + 1 WHERE workspace_id = $1 AND id = ANY($2::uuid[])', [
       workspaceId,
       [...held.teams.keys()],

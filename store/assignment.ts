@@ -207,7 +207,7 @@ export async function giveToAgent(
   ]);
 }
 
-/** Puts a conversation into a team's queue. One that waited before keeps its place. */
+/** Puts a conversation into a team's queue. Its wait counts from the first time it was to be assigned, also after a return. */
 export async function queueConversation(
   tx: Queryable,
   key: ConversationKey,
@@ -218,7 +218,7 @@ export async function queueConversation(
     name: 'queue-conversation',
     text: `UPDATE conversations
            SET state = 'waiting', team_id = $3, agent_id = NULL, assigned_at = NULL, forced = false,
-               routed_at = coalesce(routed_at, now()), waiting_since = coalesce(waiting_since, now()),
+               routed_at = coalesce(routed_at, now()), waiting_since = coalesce(waiting_since, routed_at, now()),
                version = version + 1, progressed_at = now()
            WHERE workspace_id = $1 AND id = $2`,
     values: [key.workspaceId, key.conversationId, teamId],

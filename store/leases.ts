@@ -38,3 +38,8 @@ export async function readLeases(db: Queryable, prefix: string): Promise<{ name:
   });
   return rows;
 }
+
+/** Killed workers leave their membership behind. An hour late, since an expired lease is as good as none. */
+export async function forgetExpiredLeases(db: Queryable): Promise<void> {
+  await db.query("DELETE FROM leases WHERE expires_at < now() - interval '1 hour'");
+}

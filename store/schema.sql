@@ -102,7 +102,7 @@ CREATE TABLE conversations (
   CONSTRAINT conversations_priority_check CHECK (((priority >= 0) AND (priority <= 100))),
   CONSTRAINT conversations_source_check CHECK ((source = ANY (ARRAY['contact'::text, 'user'::text, 'api'::text]))),
   CONSTRAINT conversations_state_check CHECK ((state = ANY (ARRAY['enriching'::text, 'routing'::text, 'waiting'::text, 'assigned'::text, 'closed'::text]))),
-  CONSTRAINT conversations_units_check CHECK ((units > 0))
+  CONSTRAINT conversations_units_check CHECK ((units = 1))
 )
 WITH (fillfactor=70);
 CREATE INDEX conversations_agent ON public.conversations USING btree (workspace_id, agent_id, id);

@@ -5,8 +5,9 @@ import type { OutboxEntry } from './outbox.ts';
 export type StallKind = 'pending' | 'flow' | 'close';
 
 /**
- * Contacts whose actor should have done something `afterMs` ago and has not: messages without a conversation, a flow that does
- * not go on, a close not carried out. In health there are none.
+ * Contacts whose actor should have done something `afterMs` ago and has not, longest first: messages without a conversation, a flow
+ * that does not go on, a close not carried out. In health there are none. What still waits in the outbox is not the actor's fault
+ * and is left out.
  */
 export async function readStalled(
   db: Queryable,
@@ -14,30 +15,30 @@ export async function readStalled(
 ): Promise<(OutboxEntry & { kind: StallKind })[]> {
   const { rows } = await db.query<OutboxEntry & { kind: StallKind }>({
     name: 'read-stalled',
-    text: `WITH stalled AS (
-             (SELECT DISTINCT m.workspace_id, m.contact_id, NULL::uuid AS close_conversation_id, 'pending' AS kind
-              FROM messages m
-              JOIN contacts c ON c.workspace_id = m.workspace_id AND c.id = m.contact_id
-              WHERE m.conversation_id IS NULL AND c.open_conversation_id IS NULL
-                AND m.received_at < now() - $1 * interval '1 ms'
-              LIMIT $2)
-             UNION ALL
-             (SELECT v.workspace_id, v.contact_id, CASE WHEN v.close_requested_at IS NOT NULL THEN v.id END,
-                     CASE WHEN v.close_requested_at IS NOT NULL THEN 'close' ELSE 'flow' END
-              FROM conversations v
-              LEFT JOIN flow_versions f ON f.workspace_id = v.workspace_id AND f.id = v.flow_version_id
-              WHERE (v.state IN ('enriching', 'routing') OR (v.close_requested_at IS NOT NULL AND v.closed_at IS NULL))
-                AND v.progressed_at < now() - $1 * interval '1 ms'
-                -- Other systems may take their time, up to the limit of the activity with all its attempts.
-                AND NOT (v.state = 'enriching' AND v.close_requested_at IS NULL AND f.uses_network
-                         AND v.progressed_at > now() - interval '4 min')
-              LIMIT $2)
-           )
-           SELECT workspace_id AS "workspaceId", contact_id AS "contactId",
+    text: `SELECT workspace_id AS "workspaceId", contact_id AS "contactId",
                   close_conversation_id AS "closeConversationId", kind
-           FROM stalled s
-           -- Still in the outbox: it is on its way, or Temporal is away; not the actor's fault.
-           WHERE NOT EXISTS (SELECT FROM outbox o WHERE o.workspace_id = s.workspace_id AND o.contact_id = s.contact_id)`,
+           FROM (
+             SELECT m.workspace_id, m.contact_id, NULL::uuid AS close_conversation_id, 'pending' AS kind,
+                    min(m.received_at) AS since
+             FROM messages m
+             JOIN contacts c ON c.workspace_id = m.workspace_id AND c.id = m.contact_id
+             WHERE m.conversation_id IS NULL AND c.open_conversation_id IS NULL
+               AND m.received_at < now() - $1 * interval '1 ms'
+             GROUP BY m.workspace_id, m.contact_id
+             UNION ALL
+             SELECT v.workspace_id, v.contact_id, CASE WHEN v.close_requested_at IS NOT NULL THEN v.id END,
+                    CASE WHEN v.close_requested_at IS NOT NULL THEN 'close' ELSE 'flow' END, v.progressed_at
+             FROM conversations v
+             LEFT JOIN flow_versions f ON f.workspace_id = v.workspace_id AND f.id = v.flow_version_id
+             WHERE (v.state IN ('enriching', 'routing') OR (v.close_requested_at IS NOT NULL AND v.closed_at IS NULL))
+               AND v.progressed_at < now() - $1 * interval '1 ms'
+               -- Other systems may take their time, up to the limit of the activity with all its attempts.
+               AND NOT (v.state = 'enriching' AND v.close_requested_at IS NULL AND f.uses_network
+                        AND v.progressed_at > now() - interval '4 min')
+           ) stalled
+           WHERE NOT EXISTS (SELECT FROM outbox o
+                             WHERE o.workspace_id = stalled.workspace_id AND o.contact_id = stalled.contact_id)
+           ORDER BY since LIMIT $2`,
     values: [afterMs, maxRows],
   });
   return rows;

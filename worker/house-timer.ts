@@ -8,7 +8,7 @@ import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { readSilentAgents, setPresence } from '../store/agents.ts';
-import { acquireLeases, releaseLeases } from '../store/leases.ts';
+import { acquireLeases, forgetExpiredLeases, releaseLeases } from '../store/leases.ts';
 import { enqueueNudges } from '../store/outbox.ts';
 import { readStalled, readSystemGauges, type SystemGauges } from '../store/upkeep.ts';
 
@@ -41,6 +41,8 @@ export function startHouseTimer({
   for (const kind of ['pending', 'flow', 'close']) mended.inc({ kind }, 0);
   const expired = metrics.counter('agents_expired_total', 'Agents set away because their heartbeat stopped.');
   const gauges = createSystemGauges(metrics);
+  /** Who was nudged when: what stands still for good is nudged again after as long as it took to notice. */
+  const nudged = new Map<string, number>();
   const running = run();
 
   async function run(): Promise<void> {
@@ -50,9 +52,12 @@ export function startHouseTimer({
         if (held === undefined) {
           gauges.clear();
         } else {
-          await mendStalled();
+          const values = await readSystemGauges(pool);
+          gauges.set(values);
+          // While the outbox itself is late, Temporal is away or behind, and more rows in it would mend nothing.
+          if (values.outboxOldestSeconds * 1_000 < stalledAfterMs) await mendStalled();
           await expireSilentAgents();
-          gauges.set(await readSystemGauges(pool));
+          await forgetExpiredLeases(pool);
         }
       } catch (error) {
         // Old numbers would look like health.
@@ -65,8 +70,12 @@ export function startHouseTimer({
   }
 
   async function mendStalled(): Promise<void> {
-    const stalled = await readStalled(pool, { afterMs: stalledAfterMs, maxRows });
+    const now = performance.now();
+    for (const [contactId, nudgedAt] of nudged) if (now - nudgedAt > stalledAfterMs) nudged.delete(contactId);
+    const found = await readStalled(pool, { afterMs: stalledAfterMs, maxRows: maxRows + nudged.size });
+    const stalled = found.filter(({ contactId }) => !nudged.has(contactId));
     await enqueueNudges(pool, stalled);
+    for (const { contactId } of stalled) nudged.set(contactId, now);
     for (const { kind } of stalled) mended.inc({ kind });
     if (stalled.length > 0) logger.warn({ contacts: stalled.length }, 'nudged contacts that stood still');
   }
@@ -74,9 +83,13 @@ export function startHouseTimer({
   async function expireSilentAgents(): Promise<void> {
     for (const agent of await readSilentAgents(pool, { afterMs: heartbeatExpiryMs, maxRows })) {
       if (stopping.signal.aborted) return;
-      const result = await setPresence(pool, { ...agent, status: 'away', ifSilentForMs: heartbeatExpiryMs });
-      // Online still: it was heard in between.
-      if (result.kind === 'set' && result.agent.presence === 'away') expired.inc();
+      try {
+        const result = await setPresence(pool, { ...agent, status: 'away', ifSilentForMs: heartbeatExpiryMs });
+        // Online still: it was heard in between.
+        if (result.kind === 'set' && result.agent.presence === 'away') expired.inc();
+      } catch (error) {
+        logger.warn({ err: error, agentId: agent.agentId }, 'could not set a silent agent away');
+      }
     }
   }
 

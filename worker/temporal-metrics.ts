@@ -10,7 +10,7 @@ export async function installTemporalMetrics(logger: Logger): Promise<() => Prom
   const port = await findFreePort();
   Runtime.install({
     logger: {
-      log: (level, message) => logger.info({ level }, message),
+      log: (_level, message) => logger.debug(message),
       trace: () => undefined,
       debug: () => undefined,
       info: (message) => logger.debug(message),

@@ -65,7 +65,7 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
   const contact = { workspaceId: input.workspaceId, contactId: input.contactId };
   let phase = { kind: 'idle' } as Phase;
   let nudged = true; // A run begins by looking.
-  let closeIds: readonly string[] = input.unread?.closeConversationIds ?? [];
+  let closeIds: readonly string[] = input.closeConversationIds ?? [];
   let retiring = false;
   let stepsInRow = 0;
 
@@ -82,16 +82,11 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
 
   for (;;) {
     if (phase.kind === 'idle' || phase.kind === 'open') {
+      // Nothing is under way here, so a new, short history may begin. What is unread goes along: closes by their ids, nudges
+      // by the look that every run begins with. Signals that arrive just now fail this task, and it runs again with them.
+      if (isLong(input)) return continueAsNew<typeof contactWorkflow>({ ...input, closeConversationIds: closeIds });
       const conversationId: string | null = phase.kind === 'open' ? phase.conversationId : null;
       if (!nudged && closeIds.length === 0) {
-        if (isLong(input)) {
-          // Signals are handled before this code runs, so nothing is unread here; what comes later fails this task and is
-          // handled when it runs again.
-          return continueAsNew<typeof contactWorkflow>({
-            ...input,
-            unread: { nudged, closeConversationIds: closeIds },
-          });
-        }
         if (retiring && conversationId === null) return;
         retiring = false;
         await condition(() => nudged || closeIds.length > 0 || retiring);

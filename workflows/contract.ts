@@ -32,10 +32,11 @@ export function parseContactWorkflowId(workflowId: string): ContactRef | null {
 export interface ContactWorkflowInput extends ContactRef {
   /** The run ends itself and starts anew with a short history after this many events, or earlier if the server suggests it. */
   readonly maxHistoryEvents: number;
-  /** What the previous run had been told but not yet acted on. */
-  readonly unread?: Unread;
+  /** Closes that the previous run had heard of but not yet acted on. */
+  readonly closeConversationIds?: readonly string[];
 }
 
+/** What an actor has been told and not yet acted on. */
 export interface Unread {
   readonly nudged: boolean;
   /** Closes of conversations that were not, or not yet, the open one. */

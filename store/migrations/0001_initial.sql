@@ -160,7 +160,8 @@ CREATE TABLE conversations (
   source text NOT NULL CHECK (source IN ('contact', 'user', 'api')),
   priority smallint NOT NULL DEFAULT 0 CHECK (priority BETWEEN 0 AND 100),
   -- Units of an agent's capacity that this conversation takes while it is assigned.
-  units integer NOT NULL DEFAULT 1 CHECK (units > 0),
+  -- Draining relies on all costing the same.
+  units integer NOT NULL DEFAULT 1 CHECK (units = 1),
   team_id uuid,
   agent_id uuid,
   flow_version_id uuid,
@@ -201,6 +202,10 @@ CREATE INDEX conversations_stalled ON conversations (progressed_at)
   WHERE state IN ('enriching', 'routing') OR (close_requested_at IS NOT NULL AND closed_at IS NULL);
 CREATE INDEX conversations_agent ON conversations (workspace_id, agent_id, id);
 CREATE INDEX conversations_team ON conversations (workspace_id, team_id, id);
+-- What an agent or a team has open is the most frequent list. Through the indexes over all their conversations it read years of closed
+-- ones, through the one by state everybody's open ones: 79 ms for an agent's five among 50,000 assigned, 0.1 ms by these.
+CREATE INDEX conversations_open_by_agent ON conversations (workspace_id, agent_id, id) WHERE closed_at IS NULL;
+CREATE INDEX conversations_open_by_team ON conversations (workspace_id, team_id, id) WHERE closed_at IS NULL;
 CREATE INDEX conversations_open_by_state ON conversations (workspace_id, state, id) WHERE closed_at IS NULL;
 
 ALTER TABLE contacts ADD FOREIGN KEY (workspace_id, id, open_conversation_id)
