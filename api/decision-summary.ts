@@ -17,7 +17,10 @@ function summarizeAssignment(detail: Record<string, unknown>): string {
   if (isExplanation(detail)) return explainAssignment(detail);
   const by = typeof detail['byAgentId'] === 'string' ? `Agent ${detail['byAgentId']}` : 'A person';
   const note = typeof detail['note'] === 'string' && detail['note'] !== '' ? ` Note: ${detail['note']}` : '';
-  if (typeof detail['chosen'] !== 'string') return `${by} put the conversation into a queue.${note}`;
+  if (typeof detail['chosen'] !== 'string') {
+    const queue = typeof detail['teamId'] === 'string' ? `the queue of team ${detail['teamId']}` : 'a queue';
+    return `${by} put the conversation into ${queue}.${note}`;
+  }
   const forced = detail['forced'] === true ? ', over the capacity' : '';
   return `${by} assigned the conversation to agent ${detail['chosen']}${forced}.${note}`;
 }

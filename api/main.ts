@@ -1,4 +1,5 @@
 import { readConfig, type Config } from '../platform/config.ts';
+import { describeTakenPort } from '../platform/listen-failure.ts';
 import { createLogger } from '../platform/logger.ts';
 import { startMetricsServer } from '../platform/metrics-server.ts';
 import { createMetrics } from '../platform/metrics.ts';
@@ -48,15 +49,10 @@ async function startApi(config: Config): Promise<void> {
     const url = await app.listen({ host: config.host, port: config.port, listenTextResolver });
     logger.info({ url, metricsUrl: metricsServer.url }, 'api ready');
   } catch (error) {
-    logger.fatal({ err: error }, describeFailure(error, config));
+    const { port: PORT, apiMetricsPort: API_METRICS_PORT } = config;
+    const taken = describeTakenPort(error, { PORT, API_METRICS_PORT });
+    logger.fatal({ err: error }, taken ?? 'the API could not start');
     process.exitCode = 1;
     await shutdown.close('start failed');
   }
-}
-
-function describeFailure(error: unknown, config: Config): string {
-  const { code, port } = error as { code?: string; port?: number };
-  if (code !== 'EADDRINUSE') return 'the API could not start';
-  const variable = port === config.port ? 'PORT' : 'API_METRICS_PORT';
-  return `port ${port} is taken: stop what listens there or set ${variable} to another one`;
 }

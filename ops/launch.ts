@@ -100,7 +100,7 @@ async function choosePorts(config: Config): Promise<{ api: number; apiMetrics: n
 async function providePostgres({ config, processes, steps }: LaunchOptions): Promise<string> {
   const { databaseUrl } = config;
   if (databaseUrl !== undefined) {
-    steps.say(`✔ PostgreSQL · ${nameDatabase(config)} (DATABASE_URL)`);
+    steps.say(`  PostgreSQL · ${nameDatabase(config)} (DATABASE_URL)`);
     return databaseUrl;
   }
   const { url } = await steps.run(

@@ -2,17 +2,19 @@ import type { Logger } from './logger.ts';
 
 /**
  * Graceful close. SIGINT, SIGTERM or `close` abort the signal, then run the closers one after the other, the newest first,
- * so that each part closes before what it stands on. A second signal exits at once.
+ * so that each part closes before what it stands on. A second signal exits at once, unless it is
+ * the first one's echo: a terminal signals the whole process group, and npm passes its own copy on.
  *
  * What may go wrong: a closer throws (logged, the others still run, exit code 1); one hangs (the process exits with 1
  * at the deadline, and the log names it); a part comes up while the process is already closing (its closer runs at once);
  * something forgotten keeps the event loop alive after all closers are done (the process exits all the same, 2 s later).
  */
 export function createShutdown(logger: Logger, options: ShutdownOptions = {}): Shutdown {
-  const { deadlineMs = 25_000, lingerMs = 2_000, host = process } = options;
+  const { deadlineMs = 25_000, lingerMs = 2_000, echoMs = 500, host = process } = options;
   const controller = new AbortController();
   const closers: Closer[] = [];
   let phase: 'running' | 'closing' | 'closed' = 'running';
+  let signalledAt = -Infinity;
   let closing: Closer | undefined;
   let resolveDone: () => void;
   const done = new Promise<void>((resolve) => {
@@ -63,10 +65,13 @@ export function createShutdown(logger: Logger, options: ShutdownOptions = {}): S
   }
 
   function receive(signalName: 'SIGINT' | 'SIGTERM', exitCode: number): void {
+    const isEcho = performance.now() - signalledAt < echoMs;
     if (phase === 'running') {
+      signalledAt = performance.now();
       void close(signalName);
       return;
     }
+    if (isEcho) return;
     logger.warn({ signal: signalName, closer: closing?.name }, 'second signal, exiting at once');
     host.exit(exitCode);
   }
@@ -91,6 +96,8 @@ export interface ShutdownOptions {
   /** For all closers together; below the 30 s that container platforms grant before SIGKILL. */
   readonly deadlineMs?: number;
   readonly lingerMs?: number;
+  /** How soon after the first a second signal still counts as the same. */
+  readonly echoMs?: number;
   /** Where signals come from and where to exit; tests pass their own. */
   readonly host?: ShutdownHost;
 }

@@ -7,11 +7,8 @@ import { cutText } from './facts.ts';
  */
 export function checkExpression(expr: Expr, offsets: Offsets, functions: FunctionKnowledge): ConditionFault[] {
   const walk: Walk = { faults: [], offsets, functions, nodes: 0 };
-  visit(expr, walk, { bound: new Set(), depth: 0, loops: 0 });
-  const { exprKind } = expr;
-  if (exprKind.case === 'constExpr' && exprKind.value.constantKind.case !== 'boolValue') {
-    report(walk, expr, 'a condition must give true or false');
-  }
+  const shape = visit(expr, walk, { bound: new Set(), depth: 0, loops: 0 });
+  if (isNeverBoolean(expr, shape)) report(walk, expr, 'a condition must give true or false');
   if (walk.nodes > MAX_NODES) {
     walk.faults.push({ message: `the condition has ${walk.nodes} parts; at most ${MAX_NODES} are allowed` });
   }
@@ -130,6 +127,29 @@ function visit(expr: Expr, walk: Walk, place: Place): Shape {
       return exprKind satisfies never;
   }
 }
+
+/** Whether the whole can be seen to give something else. What comes from open maps, or from `? :`, shows only at run time. */
+function isNeverBoolean({ exprKind }: Expr, shape: Shape): boolean {
+  switch (exprKind.case) {
+    case 'constExpr':
+      return exprKind.value.constantKind.case !== 'boolValue';
+    case 'listExpr':
+    case 'structExpr':
+      return true;
+    case 'callExpr':
+      return NEVER_BOOLEAN.has(exprKind.value.function);
+    case 'selectExpr':
+      // As in `has(contact.name)`.
+      return !exprKind.value.testOnly && shape.kind !== 'any';
+    default:
+      return shape.kind !== 'any';
+  }
+}
+
+const NEVER_BOOLEAN = new Set([
+  ...['_+_', '_-_', '_*_', '_/_', '_%_', '-_'],
+  ...['size', 'int', 'uint', 'double', 'string', 'bytes', 'type', 'duration', 'timestamp'],
+]);
 
 function visitName(expr: Expr, name: string, walk: Walk, place: Place): Shape {
   if (place.bound.has(name) || TYPE_NAMES.has(name)) return ANY;

@@ -9,8 +9,8 @@ export type ReplyResult =
   | { readonly kind: 'not_found' | 'closed' | 'closing' | 'unknown_agent' };
 
 /**
- * An agent's reply. It takes the next number of the contact's sequence, so that a thread has one order, and is refused from the
- * close request on. With an `externalId`, sending it again answers with the message stored first.
+ * An agent's reply. It takes the next number of the contact's sequence, so that a thread has one order, goes to the
+ * channel on which the contact wrote last, and is refused from the close request on. With an `externalId`, sending it again answers with the message stored first.
  */
 export async function addReply(
   pool: pg.Pool,
@@ -42,8 +42,12 @@ export async function addReply(
                INSERT INTO reply_keys (workspace_id, conversation_id, external_id, message_id)
                SELECT $1, $4, $8::text, $2 WHERE $8::text IS NOT NULL
              )
-             INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, agent_id, text, external_id)
-             VALUES ($1, $2, $3, $4, 'outbound', $5, $6, $7, $8)`,
+             INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, agent_id, text,
+                                   external_id, channel_id)
+             VALUES ($1, $2, $3, $4, 'outbound', $5, $6, $7, $8,
+                     (SELECT channel_id FROM messages
+                      WHERE workspace_id = $1 AND conversation_id = $4 AND direction = 'inbound'
+                      ORDER BY sequence DESC LIMIT 1))`,
       values: [
         workspaceId,
         messageId,

@@ -4,6 +4,7 @@ import { Worker, type NativeConnection } from '@temporalio/worker';
 import { createActivityMetrics } from '../activities/activity-metrics.ts';
 import { createActivities } from '../activities/create-activities.ts';
 import { readConfig, type Config } from '../platform/config.ts';
+import { describeTakenPort } from '../platform/listen-failure.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetrics } from '../platform/metrics.ts';
 import { startMetricsServer } from '../platform/metrics-server.ts';
@@ -94,7 +95,8 @@ async function startWorker(config: Config): Promise<void> {
     ready = true;
     logger.info({ metricsUrl: metricsServer.url, taskQueue }, 'worker ready');
   } catch (error) {
-    logger.fatal({ err: error }, 'the worker could not start');
+    const taken = describeTakenPort(error, { WORKER_METRICS_PORT: config.workerMetricsPort });
+    logger.fatal({ err: error }, taken ?? 'the worker could not start');
     process.exitCode = 1;
     await shutdown.close('start failed');
   }

@@ -160,7 +160,9 @@ function presenceRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Agents'],
           summary: 'Tell that an agent is still there',
-          description: 'An online agent that has sent a heartbeat since it came online must go on sending them.',
+          description:
+            'An online agent that has sent one since it came online must go on: after 60 seconds without, it is set away. ' +
+            'An agent that never sends any stays as it is. Every 20 seconds is a good pace.',
           params: IdParams,
           response: { 200: AgentView, ...errorResponses(404) },
         },

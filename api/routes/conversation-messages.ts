@@ -58,7 +58,10 @@ export function conversationMessagesRoutes({ pool }: ApiDeps): FastifyPluginAsyn
           body: Body({
             text: SafeText(MAX_TEXT_LENGTH),
             externalId: Type.Optional(SafeText(256)),
-            agentId: Type.Optional(Id),
+            agentId: Type.Optional({
+              ...Id,
+              description: 'Who replies. Required unless the key is bound to an agent.',
+            }),
           }),
           response: { 201: MessageView, ...errorResponses(404, 409, 422) },
         },

@@ -8,6 +8,7 @@ import {
   updateFlow,
   type InvalidFlow,
 } from '../../store/flows.ts';
+import { FlowDocument } from '../../routing/flow-document.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
@@ -26,9 +27,12 @@ import { FlowVersionView, FlowView, viewFlow, viewFlowVersion } from '../views.t
 const Name = SafeText(200, { examples: ['Support'] });
 const Description = SafeText(2000, { minLength: 0 });
 
-/** Open on purpose: the flow's own check names every fault, and what to do about it. */
-const Document = Type.Unsafe<unknown>({
-  description: 'What the flow does: `trigger`, `enrichment`, `routing`. Conditions are CEL expressions.',
+const DocumentedDocument = {
+  ...FlowDocument,
+  description:
+    'What the flow does. Conditions are CEL expressions over `conversation` (source, priority), `contact` (id, name, ' +
+    'attributes), `channel` (key, name), `message` (text of the first messages) and `fields` (what enrichment found). ' +
+    'A condition that cannot be evaluated, as for a field that is not there, counts as false.',
   examples: [
     {
       trigger: { on: 'conversation.opened', condition: "conversation.source == 'contact'" },
@@ -53,7 +57,10 @@ const Document = Type.Unsafe<unknown>({
       },
     },
   ],
-});
+};
+
+/** Checked openly: the flow's own check names every fault, and what to do about it. */
+const Document = Type.Unsafe<unknown>({});
 
 export function flowsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
@@ -67,11 +74,16 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
     app.post(
       '/flows',
       {
-        config: { scope: 'admin' },
+        config: {
+          scope: 'admin',
+          documentedBody: Body({ name: Name, description: Type.Optional(Description), document: DocumentedDocument }),
+        },
         schema: {
           tags: ['Flows'],
           summary: 'Create a flow as a draft',
-          description: 'A draft must be valid; it does nothing until it is published.',
+          description:
+            'A draft must be valid; it does nothing until it is published. Of several published flows, the oldest whose trigger ' +
+            'matches runs; where none matches, the default team gets the conversation.',
           body: Body({ name: Name, description: Type.Optional(Description), document: Document }),
           response: { 201: FlowView, ...errorResponses(422) },
         },
@@ -121,7 +133,10 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
     app.patch(
       '/flows/:id',
       {
-        config: { scope: 'admin' },
+        config: {
+          scope: 'admin',
+          documentedBody: Type.Partial(Body({ name: Name, description: Description, document: DocumentedDocument })),
+        },
         schema: {
           tags: ['Flows'],
           summary: 'Change the draft of a flow',

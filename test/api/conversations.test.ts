@@ -89,7 +89,7 @@ test('a thread holds messages and replies in their order, page by page', async (
   const reply = await workspace.post(`/conversations/${conversationId}/messages`, { text: 'three', agentId });
   expect(reply).toMatchObject({
     status: 201,
-    body: { direction: 'outbound', text: 'three', sequence: 3, agentId, conversationId, channel: null },
+    body: { direction: 'outbound', text: 'three', sequence: 3, agentId, conversationId, channel: 'chat' },
   });
   await workspace.write('four', contact);
 

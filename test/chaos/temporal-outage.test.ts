@@ -59,8 +59,8 @@ test('Temporal is away for 10 s under ingest and closes: all are answered 202, a
     },
     { everyMs: 250 },
   );
-  expect(traffic.accepted.length - acceptedBefore).toBeGreaterThan(100);
-  expect(newcomers.accepted.length).toBeGreaterThan(20);
+  expect(traffic.accepted.length - acceptedBefore).toBeGreaterThan(20);
+  expect(newcomers.accepted.length).toBeGreaterThan(8);
   expect(newcomers.accepted.every((message) => message.conversationId === null)).toBe(true);
 
   temporal = await startTemporal(Number(temporal.address.split(':').at(-1)));
@@ -72,5 +72,6 @@ test('Temporal is away for 10 s under ingest and closes: all are answered 202, a
 
   expect([...traffic.refusals, ...newcomers.refusals]).toEqual([]);
   await assertSoundHistory(pool, { workspaceId, accepted: [...traffic.accepted, ...newcomers.accepted] });
+  // What is in the outbox is on its way: the house timer had nothing to mend, however long Temporal was away.
   expect(await readMetric(system.workers[0]!.metricsUrl, 'switchyard_house_timer_mended_total')).toBe(0);
 });

@@ -33,11 +33,22 @@ describe('the shutdown', () => {
   });
 
   it('exits at once on a second signal', async () => {
-    const { shutdown, host } = create();
+    const { shutdown, host } = create({ echoMs: 0 });
     shutdown.onClose('api', () => new Promise(() => {}));
     host.emit('SIGTERM');
     host.emit('SIGINT');
     expect(host.exits).toEqual([130]);
+  });
+
+  it('takes a second signal right after the first for its echo', async () => {
+    const { shutdown, host } = create();
+    let finish = () => {};
+    shutdown.onClose('api', () => new Promise<void>((resolve) => (finish = resolve)));
+    host.emit('SIGINT');
+    host.emit('SIGINT');
+    expect(host.exits).toEqual([]);
+    finish();
+    await shutdown.done;
   });
 
   it('exits with 1 when a closer outlasts the deadline', async () => {
@@ -84,7 +95,7 @@ class Host extends EventEmitter {
   }
 }
 
-function create(options: { deadlineMs?: number; lingerMs?: number } = {}) {
+function create(options: { deadlineMs?: number; lingerMs?: number; echoMs?: number } = {}) {
   const host = new Host();
   const shutdown = createShutdown(createLogger({ logLevel: 'silent' }, 'test'), { ...options, host });
   return { shutdown, host };

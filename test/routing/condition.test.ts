@@ -102,6 +102,11 @@ describe('faults are found before publishing', () => {
     ['literal string', 'message.text.matches(message.text)'],
     ['unknown type', 'google.protobuf.Value{} == 1'],
     ['true or false', "'yes'"],
+    ['true or false', '1 + 2'],
+    ['true or false', 'size(message.text)'],
+    ['true or false', 'message.text'],
+    ['true or false', 'contact'],
+    ['true or false', '[true]'],
     ['inside each other', '[1].exists(x, [2].exists(y, x == y))'],
     ['unknown name "x"', '[1].exists(x, x == 1) && x == 1'],
     ['at most 200', Array.from({ length: 80 }, () => 'fields.a == 1').join(' || ')],
@@ -116,6 +121,13 @@ describe('faults are found before publishing', () => {
         .join('\n'),
     ).toContain(message);
   });
+
+  it.each(['true', 'fields.vip', 'has(contact.name)', 'fields.a ? true : false', '!fields.a'])(
+    'is none for what gives true or false, or may: %s',
+    (source) => {
+      expect(compileCondition(source).ok).toBe(true);
+    },
+  );
 
   it('gives the position of a syntax error', () => {
     expect(faultsOf('fields.a $ 1')).toEqual([{ message: expect.stringMatching(/^syntax error: found/), position: 9 }]);

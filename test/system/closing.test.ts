@@ -18,8 +18,11 @@ test('over 300 closes while the contacts write, each message belongs to one conv
   const { pool } = system.database;
   const { workspaceId } = system.workspace;
   const traffic = startTraffic({ apis: () => system.apis, contacts: 16, paceMs: 60, closes: true });
-  await eventually('300 closes', () => traffic.closed.size >= 300, { timeoutMs: 120_000 });
-  await traffic.stop();
+  try {
+    await eventually('300 closes', () => traffic.closed.size >= 300, { timeoutMs: 180_000 });
+  } finally {
+    await traffic.stop();
+  }
   await waitUntilSettled({ pool, workspaceId });
 
   await assertSoundHistory(pool, { workspaceId, accepted: traffic.accepted });
@@ -39,7 +42,7 @@ test('over 300 closes while the contacts write, each message belongs to one conv
   expect(new Set(closed.map(({ id }) => id))).toEqual(traffic.closed);
   const { rows: counts } = await pool.query('SELECT count(*) FROM messages WHERE workspace_id = $1', [workspaceId]);
   expect(counts[0].count).toBe(traffic.accepted.length);
-}, 180_000);
+}, 240_000);
 
 test('a close and a new message within one second: the message opens the next conversation', async () => {
   const { pool } = system.database;
