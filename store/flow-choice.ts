@@ -12,7 +12,13 @@ export type FlowChoice =
       readonly usesNetwork: boolean;
     }
   /** No published flow's trigger matched, which is no failure; else `failure` tells what was. */
-  | { readonly kind: 'default_team'; readonly teamId: string; readonly failure: string | null };
+  | {
+      readonly kind: 'default_team';
+      readonly teamId: string;
+      readonly failure: string | null;
+      /** Triggers that could not be evaluated and counted as false. */
+      readonly triggerErrors: readonly { readonly flowVersionId: string; readonly error: string }[];
+    };
 
 /**
  * The first published flow, oldest first, whose trigger matches. A version that this code cannot read must not keep the workspace's
@@ -26,10 +32,13 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
     values: [workspaceId],
   });
   let failure: string | null = null;
+  const triggerErrors: { flowVersionId: string; error: string }[] = [];
   for (const { id } of rows) {
     const flow = await readFlowVersion(tx, workspaceId, id);
     try {
-      if (decideTrigger(flow, facts).value) {
+      const { value, error } = decideTrigger(flow, facts);
+      if (error !== undefined) triggerErrors.push({ flowVersionId: id, error });
+      if (value) {
         return {
           kind: 'flow',
           versionId: id,
@@ -41,7 +50,7 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
       failure ??= `the published version ${id} cannot be read`;
     }
   }
-  return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId), failure };
+  return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId), failure, triggerErrors };
 }
 
 /** A published version, remembered: it never changes. */

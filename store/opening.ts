@@ -42,8 +42,8 @@ export async function openForContact(
       teamId: flow.kind === 'flow' ? null : flow.teamId,
     });
     if (flow.kind === 'default_team') {
-      const { teamId, failure } = flow;
-      const detail = { teamId, branch: null, reason: failure ?? 'no published flow matches' };
+      const { teamId, failure, triggerErrors } = flow;
+      const detail = { teamId, branch: null, reason: failure ?? 'no published flow matches', triggerErrors };
       await recordDecision(tx, { ...ref, conversationId }, 'routing', detail);
       if (failure !== null) await markFallback(tx, { ...ref, conversationId }, { teamId, reason: failure });
     }

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { requestClose } from '../../store/closing.ts';
+import { listDecisions } from '../../store/conversations.ts';
+import { createFlow, publishFlow } from '../../store/flows.ts';
 import { openByUser, openForContact } from '../../store/opening.ts';
+import { readDefaultTeam } from '../../store/teams.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { connectAnother } from './second-pool.ts';
 import { createStage, findImbalances, type Stage } from './stage.ts';
@@ -142,4 +145,33 @@ test('an agent and the contact’s actor opening at once open one conversation',
     ]);
     expect(await stage.conversationsOf(contactId)).toHaveLength(1);
   }
+});
+
+test('a trigger that cannot be evaluated counts as false, and the decision tells', async () => {
+  const { pool } = database;
+  const elsewhere = await createStage(pool);
+  const { workspaceId } = elsewhere;
+  const otherwise = { teamId: await readDefaultTeam(pool, workspaceId), priority: 0 };
+  const document = {
+    trigger: { on: 'conversation.opened', condition: "contact.attributes.plan == 'gold'" },
+    routing: { branches: [], otherwise },
+  };
+  const created = await createFlow(pool, { workspaceId, name: 'Gold', description: '', document });
+  if (created.kind !== 'created') throw new Error('the flow is invalid');
+  await publishFlow(pool, { workspaceId, flowId: created.flow.id });
+
+  const { contactId } = await elsewhere.write(newId());
+  await openForContact(pool, { workspaceId, contactId });
+  const [conversation] = await elsewhere.conversationsOf(contactId);
+  const [decision] = await listDecisions(pool, {
+    workspaceId,
+    conversationId: conversation!.id,
+    after: null,
+    limit: 1,
+  });
+  expect(decision?.detail).toMatchObject({
+    teamId: otherwise.teamId,
+    reason: 'no published flow matches',
+    triggerErrors: [{ error: expect.stringContaining('plan') as string }],
+  });
 });
