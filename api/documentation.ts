@@ -51,7 +51,11 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
       },
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    theme: { title: 'Switchyard API', css: [{ filename: 'switchyard.css', content: '.topbar { display: none }' }] },
+  });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 

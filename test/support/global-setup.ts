@@ -24,7 +24,7 @@ export const templateDatabase = 'switchyard_template';
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const stateDir = await mkdtemp(join(tmpdir(), 'switchyard-test-'));
-  const log = (line: string): void => console.log(`  ${line}`);
+  const log = createProgressLog();
   const [postgres, temporal, bundle] = await Promise.all([
     // Durability is not under test here, and no crash of the machine is: without fsync the suite is much faster.
     startEmbeddedPostgres({ stateDir, log, settings: { fsync: 'off', max_connections: '300' } }),
@@ -47,5 +47,17 @@ export default async function setUp(project: TestProject): Promise<() => Promise
     await temporal.stop();
     await postgres.stop();
     await rm(stateDir, { recursive: true, force: true });
+  };
+}
+
+/** Building the Temporal CLI takes minutes and reports each of a thousand packages: a line every ten seconds shows that it lives. */
+function createProgressLog(): (line: string) => void {
+  let progressAt = -Infinity;
+  return (line) => {
+    if (/\d+ (packages compiled|MB)$/.test(line)) {
+      if (performance.now() - progressAt < 10_000) return;
+      progressAt = performance.now();
+    }
+    console.log(`  ${line}`);
   };
 }
