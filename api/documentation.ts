@@ -53,8 +53,13 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    staticCSP: true,
-    theme: { title: 'Switchyard API', css: [{ filename: 'switchyard.css', content: '.topbar { display: none }' }] },
+    // The plugin's own policy upgrades to https, which breaks the page where this API is served over plain http.
+    staticCSP:
+      "default-src 'self'; base-uri 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'self'; form-action 'none'",
+    theme: {
+      title: 'Switchyard API',
+      css: [{ filename: 'switchyard.css', content: '.swagger-ui .topbar { display: none }' }],
+    },
   });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
