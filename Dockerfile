@@ -1,8 +1,8 @@
 # One image for all parts, told apart by the command:
-#   API      node dist/api/main.js          (the default)
-#   worker   node dist/worker/main.js
-#   migrate  node dist/ops/migrate.js
-#   a tenant node dist/ops/workspace.js create NAME
+#   API       node dist/api/main.js          (the default)
+#   worker    node dist/worker/main.js
+#   migrate   node dist/ops/migrate.js
+#   workspace node dist/ops/workspace.js create NAME
 #
 # Not run so far: no Docker engine was at hand. What was run are its steps: `npm ci`, `npm run build`, and the built programs with
 # the production dependencies alone.

@@ -63,7 +63,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (isConnectionFailure(error) || isConflict(error)) return true;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  return /^(?:25006|25P03|53...|57...|58...)$/.test(code) || error.message === 'Query read timeout';
+  return /^(?:53|57|58)...$/.test(code);
 }
 
 /** What arrives is no HTTP request, so there is neither a route nor a reply: the answer is written to the socket. */

@@ -2,6 +2,7 @@ import type { FieldFault } from './problems.ts';
 
 const MAX_DEPTH = 32;
 const MAX_FAULTS = 50;
+const MAX_VALUES = 50_000;
 // With the u flag, a surrogate matches only where it stands alone.
 const UNSTORABLE = /[\u0000\ud800-\udfff]/u;
 const ALL_UNSTORABLE = new RegExp(UNSTORABLE, 'gu');
@@ -9,12 +10,27 @@ const ALL_UNSTORABLE = new RegExp(UNSTORABLE, 'gu');
 /**
  * Names every text in a body that PostgreSQL would refuse: U+0000 in text, lone surrogates in JSON, in values and in the names
  * of members. Refused at the door, because one such row would fail the whole batch it travels in. Nesting is bounded, so that
- * a hostile body cannot exhaust the stack here or further in.
+ * a hostile body cannot exhaust the stack here or further in; and so is the number of values, because the validation that follows
+ * makes an object for each that is wrong, however short the schema's lists are.
  */
-export function findTextFaults(body: unknown): FieldFault[] {
+export function findTextFaults(body: unknown, maxValues = MAX_VALUES): FieldFault[] {
+  if (countValues(body, maxValues) > maxValues) return [{ field: '', message: `holds more than ${maxValues} values` }];
   const faults: FieldFault[] = [];
   collectFaults(body, '', 0, faults);
   return faults;
+}
+
+/** Stops soon after `limit`. Without recursion, since depth is not bounded yet. */
+function countValues(body: unknown, limit: number): number {
+  let count = 1;
+  const open = [body];
+  for (let value = open.pop(); value !== undefined && count <= limit; value = open.pop()) {
+    if (typeof value !== 'object' || value === null) continue;
+    const members: unknown[] = Array.isArray(value) ? value : Object.values(value);
+    count += members.length;
+    if (count <= limit) for (const member of members) open.push(member);
+  }
+  return count;
 }
 
 function collectFaults(value: unknown, field: string, depth: number, faults: FieldFault[]): void {

@@ -1,11 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readProcessIdentity } from './process-identity.ts';
 import { createSharedDirectory } from './shared-directory.ts';
 import { readJson, writeJson } from './state-files.ts';
 import { tryAsServer, type ServerUser } from './unprivileged-user.ts';
-import { readFileSync } from 'node:fs';
 import type { Log } from './processes.ts';
 
 /**

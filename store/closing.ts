@@ -4,6 +4,7 @@
  */
 import type pg from 'pg';
 import type { Phase } from '../routing/phase.ts';
+import { getAgent } from './agents.ts';
 import { ConcurrentChange, transact, type Queryable } from './database.ts';
 import { recordEvents } from './events.ts';
 import { freeAgent, type ConversationKey } from './assignment.ts';
@@ -21,7 +22,7 @@ import { enqueueNudges } from './outbox.ts';
 import { readPhase } from './phases.ts';
 
 export type CloseRequestResult = {
-  readonly kind: 'requested' | 'already_requested' | 'already_closed' | 'not_found';
+  readonly kind: 'requested' | 'already_requested' | 'already_closed' | 'not_found' | 'unknown_agent';
 };
 
 /** The first request wins; later ones change nothing. */
@@ -38,6 +39,9 @@ export async function requestClose(
   const { workspaceId, conversationId } = request;
   const before = await readConversation(pool, workspaceId, conversationId);
   if (before === null) return { kind: 'not_found' };
+  if (request.agentId !== null && (await getAgent(pool, { workspaceId, agentId: request.agentId })) === null) {
+    return { kind: 'unknown_agent' };
+  }
   const { contactId } = before;
   return transact(pool, async (tx): Promise<CloseRequestResult> => {
     await lockContact(tx, workspaceId, contactId);

@@ -193,7 +193,7 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
             summary: Type.Optional(SafeText(MAX_SUMMARY_LENGTH, { minLength: 0 })),
             agentId: Type.Optional(Id),
           }),
-          response: { 202: ConversationView, ...errorResponses(404) },
+          response: { 202: ConversationView, ...errorResponses(404, 422) },
         },
       },
       async (request, reply) => {
@@ -202,7 +202,7 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const agentId = actingAgent(request, named);
         const conversationId = request.params.id;
         const result = await requestClose(pool, { workspaceId, conversationId, agentId, ...closing });
-        if (result.kind === 'not_found') throw problem('not_found');
+        if (result.kind === 'not_found' || result.kind === 'unknown_agent') throw refuseConversation(result.kind);
         return reply.code(202).send(viewConversation(await requireConversation(pool, workspaceId, conversationId)));
       },
     );

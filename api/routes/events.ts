@@ -12,8 +12,8 @@ const CURSOR = /^[0-9]{1,15}$/;
 /** How long a client may take to read the end of its stream when the server shuts down. */
 const CLOSE_GRACE_MS = 1000;
 
-/** How often a stream asks whether its key still holds. */
-const KEY_CHECK_MS = 15_000;
+/** How often a stream asks whether its key still holds: that much longer than requests it may go on after a revocation. */
+const KEY_CHECK_MS = 1_000;
 
 export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
   const { feed, logger } = deps;

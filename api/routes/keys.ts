@@ -120,7 +120,8 @@ export function keysRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Keys'],
           summary: 'Rename or revoke a key',
-          description: 'A revoked key is refused everywhere within five seconds, and stays revoked.',
+          description:
+            'A revoked key is refused everywhere within five seconds, its event streams end within six, and it stays revoked.',
           params: KeyParams,
           body: Body({ name: Type.Optional(SafeText(256)), revoked: Type.Optional(Type.Literal(true)) }),
           response: { 200: KeyView, ...errorResponses(404) },

@@ -12,6 +12,8 @@ import { MessageView, viewMessage } from '../views.ts';
 
 const MAX_BATCH_MESSAGES = 500;
 const BATCH_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+/** More than any valid message has; a batch has room for far larger ones, which would be slow to refuse value by value. */
+const MAX_MESSAGE_VALUES = 500;
 
 const Attachment = Body({
   url: Type.String({ format: 'uri', pattern: '^https?://', maxLength: 2048, description: 'an http or https address' }),
@@ -155,7 +157,7 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
 
 /** What the route of a single message has Fastify do. */
 function checkMessage(request: FastifyRequest, message: unknown): MessageInput {
-  const textFaults = findTextFaults(message);
+  const textFaults = findTextFaults(message, MAX_MESSAGE_VALUES);
   if (textFaults.length > 0) throw problem('invalid_request', { errors: textFaults });
   const validate = request.getValidationFunction(MessageInput) ?? request.compileValidationSchema(MessageInput);
   if (!validate(message)) {

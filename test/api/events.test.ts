@@ -118,6 +118,16 @@ test('a stream gives its connection back when the client leaves', async () => {
   await vi.waitFor(async () => expect(await countConnections()).toBeLessThanOrEqual(before), { timeout: 5000 });
 });
 
+test('a stream ends within seconds after its key was revoked', async () => {
+  const workspace = await api.workspace();
+  const { body } = await workspace.post('/keys', { scope: 'agent', name: 'Feed' }, workspace.keys.admin);
+  const stream = await openStream(body.key);
+  await workspace.patch(`/keys/${body.id}`, { revoked: true });
+  const revokedAt = performance.now();
+  await stream.read(Infinity);
+  expect(performance.now() - revokedAt).toBeLessThan(8000);
+});
+
 test('closing the server ends streams, also one that nobody reads', async () => {
   const other = await startWorkspaceApi();
   const address = await other.app.listen({ host: '127.0.0.1', port: 0 });

@@ -24,7 +24,7 @@ test('every fault is named, up to a bound', () => {
 });
 
 test('nesting that would exhaust the stack is refused', () => {
-  const body: unknown = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
+  const body: unknown = JSON.parse('['.repeat(40_000) + ']'.repeat(40_000));
   expect(findTextFaults(body)).toEqual([expect.objectContaining({ message: 'is nested deeper than 32 levels' })]);
 });
 
@@ -37,4 +37,10 @@ test('no body passes that PostgreSQL would refuse', () => {
       expect(findTextFaults({ deep: [{ text }] }).length).toBe(isStorable ? 0 : 1);
     }),
   );
+});
+
+test('a body of more values than the limit is refused as a whole', () => {
+  const message = 'holds more than 3 values';
+  expect(findTextFaults({ a: 1, b: 2 }, 3)).toEqual([]);
+  expect(findTextFaults({ a: [1, 2] }, 3)).toEqual([{ field: '', message }]);
 });

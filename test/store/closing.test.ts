@@ -145,3 +145,13 @@ test('from the request on, replies and assignments are refused', async () => {
   await executeClose(database.pool, { workspaceId, contactId, conversationId });
   expect([await reply(), await assign()]).toEqual([{ kind: 'closed' }, { kind: 'closed' }]);
 });
+
+test('a close in the name of an agent of another workspace is refused, and nothing is requested', async () => {
+  await begin();
+  const foreign = await stage.addAgent(1);
+  const workspaceId = await begin();
+  const { conversationId } = await stage.open(newId());
+  const request = { workspaceId, conversationId, agentId: foreign };
+  expect(await requestClose(database.pool, request)).toEqual({ kind: 'unknown_agent' });
+  expect(await requestClose(database.pool, { ...request, agentId: null })).toEqual({ kind: 'requested' });
+});
