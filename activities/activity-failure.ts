@@ -1,5 +1,5 @@
 import { ApplicationFailure, activityInfo } from '@temporalio/activity';
-import { isConflict, isConnectionFailure } from '../platform/pool.ts';
+import { isDatabaseUnavailable } from '../platform/pool.ts';
 import { defectFailureType, type NetworkActivities, type StepActivities } from '../workflows/contract.ts';
 import type { ActivityMetrics } from './activity-metrics.ts';
 
@@ -38,13 +38,10 @@ export function toFailure(activity: string, error: unknown): ApplicationFailure 
   if (error instanceof ApplicationFailure) return error;
   const code = (error as { code?: unknown }).code;
   const cause = typeof code === 'string' ? code : error instanceof Error ? error.name : typeof error;
-  const retryable = isConflict(error) || isConnectionFailure(error) || isResourceShortage(cause);
+  const retryable = isDatabaseUnavailable(error);
   return ApplicationFailure.create({
     message: `${activity} failed: ${cause}`,
     type: retryable ? 'Unavailable' : defectFailureType,
     nonRetryable: !retryable,
   });
 }
-
-/** SQLSTATE classes 53 (insufficient resources), 57 (operator intervention, cancelled statements) and 58 (system error). */
-const isResourceShortage = (code: string): boolean => /^(53|57|58)[0-9A-Z]{3}$/.test(code);

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { BatcherClosedError, QueueFullError } from '../platform/micro-batcher.ts';
-import { isConflict, isConnectionFailure } from '../platform/pool.ts';
+import { isDatabaseUnavailable } from '../platform/pool.ts';
 import { PROBLEM_CONTENT_TYPE, Problem, problem, type FieldFault, type ProblemName } from './problems.ts';
 import { describeFaults, type ValidationFault } from './validation.ts';
 
@@ -56,14 +56,6 @@ function describeValidation(faults: ValidationFault[], context: string | undefin
   if (context === 'params') return problem('not_found');
   const errors: FieldFault[] = describeFaults(faults, context === 'body' ? 'pointer' : 'name');
   return problem('invalid_request', { errors });
-}
-
-/** The statement may well succeed later: the database is away, full, read-only for a failover, or others held the locks. */
-export function isDatabaseUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if (isConnectionFailure(error) || isConflict(error)) return true;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  return /^(?:53|57|58)...$/.test(code);
 }
 
 /** What arrives is no HTTP request, so there is neither a route nor a reply: the answer is written to the socket. */

@@ -2,10 +2,9 @@ import type pg from 'pg';
 import { createMicroBatcher, type MicroBatcher } from '../platform/micro-batcher.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/logger.ts';
-import { createPool, isConflict } from '../platform/pool.ts';
+import { createPool, isConflict, isDatabaseUnavailable } from '../platform/pool.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { ingestMessages, type IngestItem, type IngestResult } from '../store/ingest.ts';
-import { isDatabaseUnavailable } from './error-answers.ts';
 
 /**
  * Gathers the messages of all requests into few transactions: one transaction a message would be ten times slower. A contact's

@@ -3,7 +3,7 @@ import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } fr
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { findFreePort } from './ports.ts';
+import { findFreePort } from '../platform/ports.ts';
 import { preparePostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts';
 import { choosePostgresDirectory } from './postgres-directory.ts';
 import { endProcess, readProcessIdentity } from './process-identity.ts';

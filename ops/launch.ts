@@ -6,7 +6,7 @@ import { migrate } from '../store/migrate.ts';
 import { ensureDemoWorkspace } from './demo-workspace.ts';
 import { devFilePath, type DevFile } from './dev-file.ts';
 import { startEmbeddedPostgres } from './embedded-postgres.ts';
-import { findNextFreePort, isPortFree } from './ports.ts';
+import { findNextFreePort, isPortFree } from '../platform/ports.ts';
 import { nodeArguments, type ManagedProcess, type ProcessRegistry } from './processes.ts';
 import { keepText, readJson, removeFile, writeJson } from './state-files.ts';
 import type { Steps } from './steps.ts';

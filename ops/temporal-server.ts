@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { extendEnvironment } from '../platform/config.ts';
-import { findFreePort } from './ports.ts';
+import { findFreePort } from '../platform/ports.ts';
 import { openProcessRegistry, type Log, type ManagedProcess, type ProcessRegistry } from './processes.ts';
 import { findTemporalCli } from './temporal-cli.ts';
 import { readJson, writeJson } from './state-files.ts';

@@ -93,6 +93,14 @@ export function isConnectionFailure(error: unknown): boolean {
   return error instanceof Error && connectionFailureMessage.test(error.message);
 }
 
+/**
+ * Whether the statement may well succeed later: the database is away, out of resources, stopping or read-only for a failover, or
+ * others held the locks. SQLSTATE classes 53 (insufficient resources), 57 (operator intervention), 58 (system error) besides.
+ */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  return isConnectionFailure(error) || isConflict(error) || /^(?:53|57|58)...$/.test(errorCode(error));
+}
+
 export interface PoolOptions {
   /** Shown by PostgreSQL in pg_stat_activity. */
   readonly applicationName: string;

@@ -1,6 +1,6 @@
-import { createServer, type AddressInfo } from 'node:net';
 import { Runtime } from '@temporalio/worker';
 import type { Logger } from '../platform/logger.ts';
+import { findFreePort } from '../platform/ports.ts';
 
 /**
  * Installs the Temporal runtime with its Prometheus exporter on a loopback port, and returns how to read it, so that the worker can
@@ -33,12 +33,4 @@ export async function installTemporalMetrics(logger: Logger): Promise<() => Prom
     const response = await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(2_000) });
     return response.text();
   };
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
 }
