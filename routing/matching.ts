@@ -1,24 +1,39 @@
-import type { Presence } from './conversation.ts';
-import { explainDecision, utilization, type AssignmentExplanation, type RankedTeam } from './explanation.ts';
-
 /**
- * Gives waiting conversations to agents, one after the other: higher priority first, then the longer wait, then the smaller id. Each decision
- * sees the loads and the round-robin cursors that the decisions before it left. The input's order does not matter.
+ * Gives waiting conversations to agents, one after the other in the order of serving (waiting-order.ts). Each decision sees the loads, the
+ * idle times and the round-robin cursors that the decisions before it left. The order of the input does not matter.
  *
- * Loads only grow in here. So once a team had no room for a conversation of some size, it has none for that size or more, and the
- * explanation stays true until one of its agents takes something for another team: the scan of the agents is spared.
+ * The cost of a decision does not grow with what waits or works elsewhere:
+ * - Loads only grow in here. So a group of conversations that the very same agents may take, and that found nobody, finds nobody until the
+ *   end: the others in it are passed in one step. What presence and skills mean for a group is found out once.
+ * - Teams that share no agent are decided one after the other, so that what one decision touches is still near for the next.
  */
-export function matchWaiting({ waiting, teams, agents }: MatchInput): Match[] {
-  const teamById = prepareTeams(teams, agents);
-  return waiting.toSorted(compareWaiting).map((conversation, index) => {
-    const { conversationId, teamId, units } = conversation;
-    const team = teamById.get(teamId);
-    if (team === undefined) throw new Error(`matchWaiting was given no rules for team ${teamId}`);
-    return { conversationId, teamId, ...decide(team, units, index + 1) };
-  });
+import type { Presence } from './conversation.ts';
+import { explainDecision, standingsOf } from './decision-record.ts';
+import type { AssignmentExplanation } from './explanation.ts';
+import { compareCandidacies, exclusionOf, type Candidacy } from './ranking.ts';
+import type { SkillRequirement } from './requirements.ts';
+import { askOf, bestOf, giveTo, groupOf, prepareTeams, type TeamState } from './team-candidates.ts';
+import type { TeamRules } from './team-rules.ts';
+import { breachAtMs, compareWaiting, effectivePriority, type PlacedConversation } from './waiting-order.ts';
+
+export function matchWaiting({ nowMs, waiting, teams, agents }: MatchInput): Match[] {
+  const teamById = prepareTeams({ teams, agents, nowMs });
+  const queues = new Map<TeamState['circle'], WaitingConversation[]>();
+  for (const conversation of waiting) {
+    const team = teamById.get(conversation.teamId);
+    if (team === undefined) throw new Error(`matchWaiting was given no rules for team ${conversation.teamId}`);
+    const queue = queues.get(team.circle);
+    if (queue === undefined) queues.set(team.circle, [conversation]);
+    else queue.push(conversation);
+  }
+  const decided = Array.from(queues.values(), (queue) => decideQueue(queue, teamById, nowMs));
+  decided.sort((left, right) => compareWaiting(left.first, right.first));
+  return decided.flatMap(({ matches }) => matches);
 }
 
 export interface MatchInput {
+  /** The database's clock. */
+  readonly nowMs: number;
   readonly waiting: readonly WaitingConversation[];
   /** The rules of every team that a waiting conversation names. */
   readonly teams: readonly TeamRules[];
@@ -33,20 +48,19 @@ export interface WaitingConversation {
   readonly waitingSinceMs: number;
   /** How much of an agent's capacity it takes. */
   readonly units: number;
+  /** The key of the channel it began on, for limits by channel. */
+  readonly channel: string | null;
+  /** As relaxed by now. */
+  readonly skills: readonly SkillRequirement[];
+  /** Comes first among those who may take it. */
+  readonly preferredAgentId: string | null;
+  /** Set: nobody else may take it. */
+  readonly awaitedAgentId: string | null;
+  /** Who rejected or left it: they get it only while nobody else might. */
+  readonly passedOver: readonly string[];
+  /** Equal only where skills, units, channel and passedOver are: a text such as `queueKeyText` gives. */
+  readonly queueKey: string;
 }
-
-export interface TeamRules {
-  readonly teamId: string;
-  readonly strategy: Strategy;
-  /** The agent whom the team's last assignment chose: the round-robin cursor. */
-  readonly lastAgentId: string | null;
-}
-
-/**
- * - `round_robin`: the first agent with room after the last one, in the order of ids, beginning again at the end.
- * - `least_loaded`: the agent with room whose load is the smallest part of the capacity; among equals the next in round-robin order.
- */
-export type Strategy = 'round_robin' | 'least_loaded';
 
 export interface AgentCandidate {
   readonly agentId: string;
@@ -54,107 +68,114 @@ export interface AgentCandidate {
   readonly capacity: number;
   readonly load: number;
   readonly teamIds: readonly string[];
+  /** Levels by name. */
+  readonly skills: Readonly<Record<string, number>>;
+  /** The most conversations at once by the channel's key, where limited, and how many there are. */
+  readonly channelLimits: Readonly<Record<string, number>>;
+  readonly channelLoads: Readonly<Record<string, number>>;
+  /** Since when the agent has got nothing new, counted at most from coming online. */
+  readonly idleSinceMs: number;
 }
 
 export interface Match {
   readonly conversationId: string;
   readonly teamId: string;
-  /** Null when no agent of the team has room: the conversation goes on waiting. */
+  /** Null when nobody who may take it has room: the conversation goes on waiting. */
   readonly agentId: string | null;
   readonly explanation: AssignmentExplanation;
 }
 
-export { explainAssignment, type AssignmentExplanation } from './explanation.ts';
-
-interface AgentState {
-  readonly agentId: string;
-  readonly capacity: number;
-  load: number;
-  readonly teams: TeamState[];
-}
-
-interface TeamState {
-  readonly strategy: Strategy;
-  lastAgentId: string | null;
-  /** Each in the order of ids. */
-  readonly online: AgentState[];
-  readonly away: AgentState[];
-  readonly offline: AgentState[];
-  /** Why there was no room for the last one that found none; void once one of the team's agents takes something. */
-  noRoomExplanation: AssignmentExplanation | null;
-}
-
-function prepareTeams(teams: readonly TeamRules[], agents: readonly AgentCandidate[]): Map<string, TeamState> {
-  const teamById = new Map<string, TeamState>();
-  for (const { teamId, strategy, lastAgentId } of teams) {
-    teamById.set(teamId, { strategy, lastAgentId, online: [], away: [], offline: [], noRoomExplanation: null });
+/** The choice that the core makes from what a record holds: whoever was chosen, or the record is wrong. */
+export function decideAgain(explanation: AssignmentExplanation): string | null {
+  let best: Candidacy | null = null;
+  for (const candidacy of standingsOf(explanation)) {
+    if (exclusionOf(candidacy, explanation) !== null) continue;
+    if (best === null || compareCandidacies(candidacy, best, explanation) < 0) best = candidacy;
   }
-  for (const agent of agents.toSorted((left, right) => compareText(left.agentId, right.agentId))) {
-    const { agentId, capacity, load, presence } = agent;
-    const state: AgentState = { agentId, capacity, load, teams: [] };
-    for (const teamId of new Set(agent.teamIds)) {
-      const team = teamById.get(teamId);
-      if (team === undefined) continue;
-      team[presence].push(state);
-      state.teams.push(team);
-    }
-  }
-  return teamById;
+  return best?.agent.agentId ?? null;
 }
 
-function decide(team: TeamState, units: number, position: number): Pick<Match, 'agentId' | 'explanation'> {
-  const known = team.noRoomExplanation;
-  if (known !== null && units >= known.units) return { agentId: null, explanation: { ...known, units, position } };
-  const ranked = rankAgents(team, units);
-  const chosen = ranked.free[0];
-  const explanation = explainDecision(ranked, units, position);
-  if (chosen === undefined) {
-    team.noRoomExplanation = explanation;
-    return { agentId: null, explanation };
-  }
-  chosen.load += units;
-  team.lastAgentId = chosen.agentId;
-  for (const concerned of chosen.teams) concerned.noRoomExplanation = null;
-  return { agentId: chosen.agentId, explanation };
-}
+export type { AssignmentExplanation } from './explanation.ts';
 
-/** The team's agents, best first. */
-function rankAgents(team: TeamState, units: number): RankedTeam & { readonly free: readonly AgentState[] } {
-  const { strategy, online, away, offline } = team;
-  const start = team.lastAgentId === null ? 0 : firstAfter(online, team.lastAgentId);
-  const free: AgentState[] = [];
-  const full: AgentState[] = [];
-  for (let step = 0; step < online.length; step++) {
-    const agent = online[(start + step) % online.length];
-    if (agent !== undefined) (agent.load + units <= agent.capacity ? free : full).push(agent);
-  }
-  // The sort is stable: among equals the round-robin order stays.
-  if (strategy === 'least_loaded') free.sort((left, right) => utilization(left) - utilization(right));
-  return { strategy, free, full, away, offline };
-}
-
-/** Where the first agent behind the cursor stands; the cursor's own agent may have left the team. */
-function firstAfter(agents: readonly AgentState[], agentId: string): number {
-  let low = 0;
-  let high = agents.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const agent = agents[middle];
-    if (agent !== undefined && agent.agentId <= agentId) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function compareWaiting(left: WaitingConversation, right: WaitingConversation): number {
-  return (
-    right.priority - left.priority ||
-    left.waitingSinceMs - right.waitingSinceMs ||
-    compareText(left.conversationId, right.conversationId)
+/** Serves the queues of teams that share agents as one. */
+function decideQueue(queue: readonly WaitingConversation[], teamById: ReadonlyMap<string, TeamState>, nowMs: number) {
+  const placed = queue.map((conversation) =>
+    placeConversation(conversation, teamById.get(conversation.teamId)!, nowMs),
   );
+  placed.sort(compareWaiting);
+  const matches = placed.map((next, index) => decide(next, { turn: index + 1, nowMs }));
+  // Records do without the groups, which in a large call are most of what would have to be kept.
+  for (const { team } of placed) team.groups.clear();
+  return { first: placed[0]!, matches };
 }
 
-/** By code unit, which for UUIDs in small letters is PostgreSQL's order too. */
-function compareText(left: string, right: string): number {
-  return left < right ? -1 : left > right ? 1 : 0;
+interface Placed extends PlacedConversation {
+  readonly conversation: WaitingConversation;
+  readonly team: TeamState;
+}
+
+function placeConversation(conversation: WaitingConversation, team: TeamState, nowMs: number): Placed {
+  const { conversationId, waitingSinceMs } = conversation;
+  return {
+    conversationId,
+    waitingSinceMs,
+    effectivePriority: effectivePriority(conversation, team.rules, nowMs),
+    breachAtMs: breachAtMs(waitingSinceMs, team.rules),
+    conversation,
+    team,
+  };
+}
+
+/** `turn` is the conversation's place in its queue, from 1. */
+function decide({ conversation, team }: Placed, { turn, nowMs }: { turn: number; nowMs: number }): Match {
+  const { units, channel } = conversation;
+  const { lastAgentId } = team;
+  const group = groupOf(team, conversation);
+  const chosen = group.isRefused ? null : bestOf(group, askOf(team, conversation));
+  if (chosen === null) {
+    group.isRefused = true;
+  } else {
+    giveTo(chosen, { units, channel, turn });
+    team.lastAgentId = chosen.agentId;
+  }
+  return new Decision(chosen?.agentId ?? null, { conversation, team, lastAgentId, turn, nowMs });
+}
+
+interface DecisionFacts {
+  readonly conversation: WaitingConversation;
+  readonly team: TeamState;
+  readonly lastAgentId: string | null;
+  readonly turn: number;
+  readonly nowMs: number;
+}
+
+/**
+ * The explanation is made when it is asked for. Of many that wait most go on waiting, and a drain writes no record of them; and the records of
+ * all who were given away, kept until the end of a large call, would cost more than the decisions.
+ */
+class Decision implements Match {
+  readonly conversationId: string;
+  readonly teamId: string;
+  readonly agentId: string | null;
+  readonly #facts: DecisionFacts;
+
+  constructor(agentId: string | null, facts: DecisionFacts) {
+    this.conversationId = facts.conversation.conversationId;
+    this.teamId = facts.conversation.teamId;
+    this.agentId = agentId;
+    this.#facts = facts;
+  }
+
+  get explanation(): AssignmentExplanation {
+    const { conversation, team, lastAgentId, turn, nowMs } = this.#facts;
+    const placed = placeConversation(conversation, team, nowMs);
+    const hasTarget = team.rules.slaSeconds !== null;
+    const place = {
+      turn,
+      effectivePriority: placed.effectivePriority,
+      waitedSeconds: Math.max(0, Math.floor((nowMs - placed.waitingSinceMs) / 1_000)),
+      breachInSeconds: hasTarget ? Math.floor((placed.breachAtMs - nowMs) / 1_000) : null,
+    };
+    return explainDecision(team, conversation, { lastAgentId, place });
+  }
 }
