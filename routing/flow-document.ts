@@ -3,7 +3,10 @@ import { Settings } from 'typebox/system';
 import { Errors } from 'typebox/value';
 import { compileConditionCached } from './condition.ts';
 import { foldText } from './enrichment.ts';
-import { FLOW_PATTERNS, flowFaultsOf, type FlowFault } from './flow-faults.ts';
+import { escapePointer, FLOW_PATTERNS, flowFaultsOf, teamFaults, type FlowFault } from './flow-faults.ts';
+import { createRequirementsCheck, type KnownNames } from './flow-requirement-faults.ts';
+import { requirementMembers } from './flow-requirements.ts';
+import { isObject, itemsAt, valueAt } from './json-walk.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 100, pattern: FLOW_PATTERNS.notBlank });
 const FieldName = Type.String({ pattern: FLOW_PATTERNS.fieldName });
@@ -63,14 +66,22 @@ const Trigger = Type.Object(
 );
 
 const Branch = Type.Object(
-  { name: Name, when: ConditionSource, teamId: TeamId, priority: Priority },
+  { name: Name, when: ConditionSource, teamId: TeamId, priority: Priority, ...requirementMembers },
   { additionalProperties: false },
 );
 
+const MAX_BRANCHES = 50;
+
 const Routing = Type.Object(
   {
-    branches: Type.Array(Branch, { maxItems: 50, description: 'The first branch whose condition is true decides' }),
-    otherwise: Type.Object({ teamId: TeamId, priority: Priority }, { additionalProperties: false }),
+    branches: Type.Array(Branch, {
+      maxItems: MAX_BRANCHES,
+      description: 'The first branch whose condition is true decides',
+    }),
+    otherwise: Type.Object(
+      { teamId: TeamId, priority: Priority, ...requirementMembers },
+      { additionalProperties: false },
+    ),
   },
   { additionalProperties: false },
 );
@@ -100,12 +111,12 @@ export type FlowValidation =
 export type { FlowFault };
 
 /**
- * Checks a document that somebody wrote and finds every fault at once: shape and limits, conditions, teams, names. A trigger or enrichment
- * left out gets its default, which the returned flow contains.
+ * Checks a document that somebody wrote and finds every fault at once: shape and limits, conditions, teams, names, requirements. A trigger or
+ * enrichment left out gets its default, which the returned flow contains.
  */
-export function validateFlow(document: unknown, known: { readonly teamIds: ReadonlySet<string> }): FlowValidation {
+export function validateFlow(document: unknown, known: KnownNames): FlowValidation {
   const complete = withDefaults(document);
-  const faults = [...shapeFaults(complete), ...contentFaults(complete, known.teamIds)];
+  const faults = [...shapeFaults(withoutTails(complete, 0)), ...contentFaults(complete, known)];
   if (faults.length > 0) return { ok: false, faults: faults.slice(0, MAX_FAULTS) };
   return { ok: true, flow: complete as FlowDocument };
 }
@@ -116,13 +127,23 @@ export function stepsLeaveTheHouse(flow: FlowDocument): boolean {
 }
 
 const MAX_FAULTS = 1000;
-
-type Json = Record<string, unknown>;
+/** How deep the objects and lists of a valid document lie. */
+const MAX_DEPTH = 7;
 
 function withDefaults(document: unknown): unknown {
   if (!isObject(document)) return document;
   const { trigger = {}, enrichment = [], ...rest } = document;
   return { trigger: isObject(trigger) ? { ...DEFAULT_TRIGGER, ...trigger } : trigger, enrichment, ...rest };
+}
+
+/**
+ * No list of a flow may have more than 50 entries. One that has is refused for that, and those that come after are not looked at: their faults
+ * would take the place of others.
+ */
+function withoutTails(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return value;
+  if (Array.isArray(value)) return value.slice(0, 51).map((item) => withoutTails(item, depth + 1));
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, withoutTails(member, depth + 1)]));
 }
 
 /** The steps are checked by the schema of their kind: a union would report what each of its other members misses. */
@@ -164,19 +185,24 @@ function withAllErrors<Result>(collect: () => Result): Result {
 }
 
 /** What a schema cannot tell. Values of the wrong shape are passed over: their fault is known. */
-function contentFaults(document: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
+function contentFaults(document: unknown, known: KnownNames): FlowFault[] {
+  const checkRequirements = createRequirementsCheck(known);
   return [
     ...conditionFaults('/trigger/condition', valueAt(document, '/trigger/condition')),
     ...itemsAt(document, '/enrichment', MAX_STEPS).flatMap(([path, step]) => emptyKeywordFaults(path, step)),
-    ...branchFaults(document, teamIds),
-    ...teamFaults('/routing/otherwise/teamId', valueAt(document, '/routing/otherwise/teamId'), teamIds),
+    ...branchFaults(document, known.teamIds),
+    ...teamFaults('/routing/otherwise/teamId', valueAt(document, '/routing/otherwise/teamId'), known.teamIds),
+    ...itemsAt(document, '/routing/branches', MAX_BRANCHES).flatMap(([path, branch]) =>
+      checkRequirements(path, branch),
+    ),
+    ...checkRequirements('/routing/otherwise', valueAt(document, '/routing/otherwise')),
     ...unstorableTextFaults('', document, 0),
   ];
 }
 
 function branchFaults(document: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
   const firstWithName = new Map<string, string>();
-  return itemsAt(document, '/routing/branches', 50).flatMap(([path, branch]) => {
+  return itemsAt(document, '/routing/branches', MAX_BRANCHES).flatMap(([path, branch]) => {
     const faults = [
       ...conditionFaults(`${path}/when`, valueAt(branch, '/when')),
       ...teamFaults(`${path}/teamId`, valueAt(branch, '/teamId'), teamIds),
@@ -187,8 +213,8 @@ function branchFaults(document: unknown, teamIds: ReadonlySet<string>): FlowFaul
     const first = firstWithName.get(folded);
     if (first === undefined) firstWithName.set(folded, path);
     else {
-      const message = `is also the name of the branch at ${first}`;
-      faults.push({ path: `${path}/name`, message, mend: 'Give every branch a name of its own.' });
+      const message = 'is also the name of the branch at';
+      faults.push({ path: `${path}/name`, message, at: first, mend: 'Give every branch a name of its own.' });
     }
     return faults;
   });
@@ -205,11 +231,6 @@ function conditionFaults(path: string, source: unknown): FlowFault[] {
   }));
 }
 
-function teamFaults(path: string, teamId: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
-  if (typeof teamId !== 'string' || !new RegExp(FLOW_PATTERNS.id).test(teamId) || teamIds.has(teamId)) return [];
-  return [{ path, message: 'there is no team with this id', mend: 'Give the id of a team of this workspace.' }];
-}
-
 function emptyKeywordFaults(path: string, step: unknown): FlowFault[] {
   return itemsAt(step, '/rules', 50).flatMap(([rulePath, rule]) =>
     itemsAt(rule, '/keywords', 50)
@@ -222,30 +243,14 @@ function emptyKeywordFaults(path: string, step: unknown): FlowFault[] {
   );
 }
 
-/** PostgreSQL stores neither U+0000 nor half a surrogate pair. The depth is that of the deepest valid document. */
+/** PostgreSQL stores neither U+0000 nor half a surrogate pair. */
 function unstorableTextFaults(path: string, value: unknown, depth: number): FlowFault[] {
   if (typeof value === 'string') {
     if (!value.includes('\0') && !/\p{Surrogate}/u.test(value)) return [];
     return [{ path, message: 'has a character that cannot be stored', mend: 'Remove U+0000 and unpaired surrogates.' }];
   }
-  if (typeof value !== 'object' || value === null || depth > 6) return [];
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return [];
   return Object.entries(value)
     .slice(0, MAX_FAULTS)
-    .flatMap(([key, member]) => unstorableTextFaults(`${path}/${key}`, member, depth + 1));
-}
-
-function itemsAt(value: unknown, path: string, maxItems: number): [path: string, item: unknown][] {
-  const list = valueAt(value, path);
-  return Array.isArray(list) ? list.slice(0, maxItems).map((item, index) => [`${path}/${index}`, item]) : [];
-}
-
-function valueAt(value: unknown, path: string): unknown {
-  return path
-    .slice(1)
-    .split('/')
-    .reduce<unknown>((owner, key) => (isObject(owner) && Object.hasOwn(owner, key) ? owner[key] : undefined), value);
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+    .flatMap(([key, member]) => unstorableTextFaults(`${path}/${escapePointer(key)}`, member, depth + 1));
 }

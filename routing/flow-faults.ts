@@ -12,6 +12,8 @@ export interface FlowFault {
   /** JSON pointer into the document, such as `/routing/branches/2/when`. */
   readonly path: string;
   readonly message: string;
+  /** JSON pointer to the other place that the message speaks of; whoever shows the message puts it at the end. */
+  readonly at?: string;
   readonly mend: string;
 }
 
@@ -38,6 +40,21 @@ const PATTERN_FAULTS: Readonly<Record<string, Pick<FlowFault, 'message' | 'mend'
   },
   [FLOW_PATTERNS.jsonPointer]: { message: 'is no JSON pointer', mend: 'Give a JSON pointer, such as /customer/tier.' },
 };
+
+export function teamFaults(path: string, teamId: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
+  if (!isTeamId(teamId) || teamIds.has(teamId)) return [];
+  return [{ path, message: 'there is no team with this id', mend: 'Give the id of a team of this workspace.' }];
+}
+
+/** Whether it has the shape of one. */
+export function isTeamId(value: unknown): value is string {
+  return typeof value === 'string' && new RegExp(FLOW_PATTERNS.id).test(value);
+}
+
+/** As a part of a JSON pointer; cut, as a name may be as long as whoever sent it likes. */
+export function escapePointer(name: string): string {
+  return name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1');
+}
 
 function isMemberOf(error: TLocalizedValidationError, union: TLocalizedValidationError): boolean {
   return error.instancePath === union.instancePath && error.schemaPath.startsWith(`${union.schemaPath}/anyOf/`);
@@ -70,6 +87,10 @@ function faultsOfError(error: TLocalizedValidationError, path: string): FlowFaul
       return [{ path, message: error.message, mend: `Give ${JSON.stringify(error.params.allowedValue)}.` }];
     case 'type':
       return [{ path, message: error.message, mend: `Give a value of the type ${String(error.params.type)}.` }];
+    case 'enum': {
+      const allowed = error.params.allowedValues.map((value) => JSON.stringify(value));
+      return [{ path, message: 'is none of the known values', mend: `Give one of ${allowed.join(', ')}.` }];
+    }
     case 'anyOf':
       return [
         {
@@ -82,12 +103,24 @@ function faultsOfError(error: TLocalizedValidationError, path: string): FlowFaul
     case 'minItems':
     case 'minProperties':
     case 'minimum':
-      return [{ path, message: error.message, mend: `Give at least ${error.params.limit}${unitOf(error.keyword)}.` }];
+      return [
+        {
+          path,
+          message: error.message,
+          mend: `Give at least ${error.params.limit}${unitOf(error.keyword, error.params.limit)}.`,
+        },
+      ];
     case 'maxLength':
     case 'maxItems':
     case 'maxProperties':
     case 'maximum':
-      return [{ path, message: error.message, mend: `Give at most ${error.params.limit}${unitOf(error.keyword)}.` }];
+      return [
+        {
+          path,
+          message: error.message,
+          mend: `Give at most ${error.params.limit}${unitOf(error.keyword, error.params.limit)}.`,
+        },
+      ];
     default:
       return [{ path, message: error.message, mend: 'Correct the value.' }];
   }
@@ -97,11 +130,8 @@ function patternFault(pattern: string): Pick<FlowFault, 'message' | 'mend'> {
   return PATTERN_FAULTS[pattern] ?? { message: `must match ${pattern}`, mend: 'Correct the value.' };
 }
 
-function unitOf(keyword: string): string {
-  if (keyword.endsWith('Length')) return ' characters';
-  return keyword.endsWith('Items') || keyword.endsWith('Properties') ? ' entries' : '';
-}
-
-function escapePointer(name: string): string {
-  return name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1');
+function unitOf(keyword: string, limit: number | bigint): string {
+  if (keyword.endsWith('Length')) return Number(limit) === 1 ? ' character' : ' characters';
+  if (!keyword.endsWith('Items') && !keyword.endsWith('Properties')) return '';
+  return Number(limit) === 1 ? ' entry' : ' entries';
 }

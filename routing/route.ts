@@ -8,20 +8,30 @@ import {
 } from './condition.ts';
 import { cutText, type RoutingFacts } from './facts.ts';
 import type { FlowDocument } from './flow-document.ts';
+import { fillRequirements, type FilledRequirements } from './flow-requirements.ts';
 
-/** The first branch whose condition is true decides; else the flow's `otherwise`. A condition that fails counts as false and is told. */
+/**
+ * The first branch whose condition is true decides; else the flow's `otherwise`. A condition that fails counts as false and is told. What the
+ * branch asks of an agent is filled with the fields as they are now, and stays so.
+ */
 export function decideRoute(flow: FlowDocument, facts: RoutingFacts): RouteDecision {
   const bound = bindFacts(facts);
   const evaluated: EvaluatedBranch[] = [];
   for (const branch of flow.routing.branches) {
     const evaluation = evaluateSource(branch.when, bound);
     evaluated.push({ name: branch.name, when: cutText(branch.when, MAX_TOLD_CHARS), ...evaluation });
-    if (evaluation.value) return { teamId: branch.teamId, priority: branch.priority, branch: branch.name, evaluated };
+    if (evaluation.value) return { ...destinationOf(branch, facts), branch: branch.name, evaluated };
   }
-  return { ...flow.routing.otherwise, branch: null, evaluated };
+  return { ...destinationOf(flow.routing.otherwise, facts), branch: null, evaluated };
 }
 
-export interface RouteDecision {
+const destinationOf = (branch: FlowDocument['routing']['otherwise'], { fields }: RoutingFacts) => ({
+  teamId: branch.teamId,
+  priority: branch.priority,
+  ...fillRequirements(branch, fields),
+});
+
+export interface RouteDecision extends FilledRequirements {
   readonly teamId: string;
   readonly priority: number;
   /** Name of the branch that decided, or null for `otherwise`. */

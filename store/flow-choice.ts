@@ -34,7 +34,7 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
   let failure: string | null = null;
   const triggerErrors: { flowVersionId: string; error: string }[] = [];
   for (const { id } of rows) {
-    const flow = await readFlowVersion(tx, workspaceId, id);
+    const { document: flow } = await readFlowVersion(tx, workspaceId, id);
     try {
       const { value, error } = decideTrigger(flow, facts);
       if (error !== undefined) triggerErrors.push({ flowVersionId: id, error });
@@ -53,20 +53,30 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
   return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId), failure, triggerErrors };
 }
 
+export interface PublishedVersion {
+  readonly id: string;
+  readonly number: number;
+  readonly document: FlowDocument;
+}
+
 /** A published version, remembered: it never changes. */
-export async function readFlowVersion(db: Queryable, workspaceId: string, versionId: string): Promise<FlowDocument> {
+export async function readFlowVersion(
+  db: Queryable,
+  workspaceId: string,
+  versionId: string,
+): Promise<PublishedVersion> {
   const known = versions.get(versionId);
   if (known !== undefined) return known;
-  const { rows } = await db.query<{ document: FlowDocument }>({
+  const { rows } = await db.query<PublishedVersion>({
     name: 'read-flow-version',
-    text: 'SELECT document FROM flow_versions WHERE workspace_id = $1 AND id = $2',
+    text: 'SELECT id, number, document FROM flow_versions WHERE workspace_id = $1 AND id = $2',
     values: [workspaceId, versionId],
   });
-  const { document } = rows[0]!;
+  const version = rows[0]!;
   if (versions.size >= maxVersions) versions.delete(versions.keys().next().value!);
-  versions.set(versionId, document);
-  return document;
+  versions.set(versionId, version);
+  return version;
 }
 
 const maxVersions = 500;
-const versions = new Map<string, FlowDocument>();
+const versions = new Map<string, PublishedVersion>();

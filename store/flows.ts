@@ -155,12 +155,15 @@ async function checkDocument(
   workspaceId: string,
   document: unknown,
 ): Promise<{ kind: 'valid'; document: FlowDocument } | InvalidFlow> {
-  const { rows } = await db.query<{ id: string }>({
-    name: 'list-team-ids',
-    text: 'SELECT id FROM teams WHERE workspace_id = $1',
+  const { rows } = await db.query<{ teamIds: string[]; skills: string[] }>({
+    name: 'list-names-for-flows',
+    text: `SELECT ARRAY(SELECT id FROM teams WHERE workspace_id = $1) AS "teamIds",
+                  ARRAY(SELECT DISTINCT skill FROM agents CROSS JOIN LATERAL jsonb_object_keys(skills) AS skill
+                        WHERE workspace_id = $1 AND skill ~ '[^[:space:]]' ORDER BY skill) AS skills`,
     values: [workspaceId],
   });
-  const validated = validateFlow(document, { teamIds: new Set(rows.map((team) => team.id)) });
+  const { teamIds, skills } = rows[0]!;
+  const validated = validateFlow(document, { teamIds: new Set(teamIds), skills: new Set(skills) });
   return validated.ok ? { kind: 'valid', document: validated.flow } : { kind: 'invalid', faults: validated.faults };
 }
 

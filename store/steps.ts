@@ -8,8 +8,10 @@ import { newId } from '../platform/id.ts';
 import { joinMessageText, type Fields, type RoutingFacts } from '../routing/facts.ts';
 import type { FlowDocument } from '../routing/flow-document.ts';
 import type { Source } from '../routing/conversation.ts';
+import { noRequirements } from '../routing/requirements.ts';
 import { decideRoute } from '../routing/route.ts';
-import { recordDecision, type ConversationKey } from './assignment.ts';
+import { recordDecision } from './decisions.ts';
+import type { ConversationKey } from './locks.ts';
 import { transact, type Queryable } from './database.ts';
 import { recordEvents } from './events.ts';
 import { readFlowVersion } from './flow-choice.ts';
@@ -18,6 +20,8 @@ import { readDefaultTeam } from './teams.ts';
 export interface FlowStepInput {
   readonly version: number;
   readonly flow: FlowDocument;
+  readonly flowVersionId: string;
+  readonly flowVersionNumber: number;
   readonly facts: RoutingFacts;
 }
 
@@ -46,9 +50,12 @@ export async function readStepInput(
   });
   const row = rows[0];
   if (row === undefined || row.flow_version_id === null) return null;
+  const flowVersion = await readFlowVersion(db, key.workspaceId, row.flow_version_id);
   return {
     version: row.version,
-    flow: await readFlowVersion(db, key.workspaceId, row.flow_version_id),
+    flow: flowVersion.document,
+    flowVersionId: flowVersion.id,
+    flowVersionNumber: flowVersion.number,
     facts: {
       conversation: { source: row.source, priority: row.priority },
       contact: { id: key.contactId, name: row.name, attributes: row.attributes },
@@ -103,16 +110,19 @@ export async function writeEnrichment(
   return rowCount === 1;
 }
 
-/** Decides the team and the priority by the flow's branches. @returns false when it was superseded */
+/** Decides team, priority and what is asked of an agent by the flow's branches. @returns false when it was superseded */
 export async function routeByFlow(pool: pg.Pool, key: ConversationKey): Promise<boolean> {
+  const beganAt = performance.now();
   const input = await readStepInput(pool, key, 'routing');
   if (input === null) return false;
+  const { flowVersionId, flowVersionNumber } = input;
   const decision = decideRoute(input.flow, input.facts);
+  const tookMs = Math.round((performance.now() - beganAt) * 100) / 100;
   const { rowCount } = await pool.query({
     name: 'write-route',
     text: `WITH routed AS (
              UPDATE conversations
-             SET team_id = $4, priority = $5, routed_at = now(), version = version + 1, progressed_at = now()
+             SET team_id = $4, priority = $5, requirements = $9, routed_at = now(), version = version + 1, progressed_at = now()
              WHERE workspace_id = $1 AND id = $2 AND version = $3 AND state = 'routing' AND routed_at IS NULL
                AND close_requested_at IS NULL
              RETURNING contact_id
@@ -130,31 +140,36 @@ export async function routeByFlow(pool: pg.Pool, key: ConversationKey): Promise<
       decision.teamId,
       decision.priority,
       newId(),
-      JSON.stringify(decision),
+      JSON.stringify({ flowVersionId, flowVersionNumber, ...decision, tookMs }),
       decision.branch,
+      JSON.stringify(decision.requirements),
     ],
   });
   return rowCount === 1;
 }
 
 /**
- * The flow failed: the conversation counts as routed to the default team, marked with the reason, and goes on to assignment.
+ * The flow failed: the conversation counts as routed to the default team, asks for nothing, is marked with the reason, and goes on to
+ * assignment.
  * @returns false when it was superseded
  */
 export function fallBack(pool: pg.Pool, key: ConversationKey, reason: string): Promise<boolean> {
   return transact(pool, async (tx) => {
     const teamId = await readDefaultTeam(tx, key.workspaceId);
-    const { rowCount } = await tx.query({
+    const { rows } = await tx.query<{ flowVersionId: string | null; flowVersionNumber: number | null }>({
       name: 'fall-back',
-      text: `UPDATE conversations
-             SET state = 'routing', team_id = $3, routed_at = now(), fallback_reason = $4, version = version + 1,
-                 progressed_at = now()
+      text: `UPDATE conversations AS v
+             SET state = 'routing', team_id = $3, requirements = $5, routed_at = now(), fallback_reason = $4,
+                 version = version + 1, progressed_at = now()
              WHERE workspace_id = $1 AND id = $2 AND state IN ('enriching', 'routing') AND routed_at IS NULL
-               AND close_requested_at IS NULL`,
-      values: [key.workspaceId, key.conversationId, teamId, reason],
+               AND close_requested_at IS NULL
+             RETURNING flow_version_id AS "flowVersionId",
+               (SELECT number FROM flow_versions f
+                WHERE f.workspace_id = v.workspace_id AND f.id = v.flow_version_id) AS "flowVersionNumber"`,
+      values: [key.workspaceId, key.conversationId, teamId, reason, JSON.stringify(noRequirements)],
     });
-    if (rowCount === 0) return false;
-    await recordDecision(tx, key, 'routing', { teamId, branch: null, reason });
+    if (rows[0] === undefined) return false;
+    await recordDecision(tx, key, 'routing', { ...rows[0], teamId, branch: null, reason });
     await recordEvents(tx, key.workspaceId, [
       {
         type: 'conversation.fell_back',

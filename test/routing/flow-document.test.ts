@@ -4,7 +4,8 @@ import { DEFAULT_TRIGGER, stepsLeaveTheHouse, validateFlow } from '../../routing
 
 const TEAM = '0198a5b0-0000-7000-8000-000000000001';
 const OTHER_TEAM = '0198a5b0-0000-7000-8000-000000000002';
-const known = { teamIds: new Set([TEAM]) };
+const THIRD_TEAM = '0198a5b0-0000-7000-8000-000000000003';
+const known = { teamIds: new Set([TEAM, THIRD_TEAM]), skills: new Set(['spanish', 'german', 'Überweisung']) };
 
 function example(): any {
   return {
@@ -154,6 +155,226 @@ describe('limits', () => {
   });
 });
 
+describe('requirements and rings', () => {
+  function asking(change: (branch: any) => void): unknown {
+    const branch = {
+      requirements: [
+        { skill: 'spanish', level: 4 },
+        { skillFromField: 'purpose', level: 2, preferred: true },
+      ],
+      rings: [
+        { afterSeconds: 30, relax: [{ skill: 'spanish', level: 2 }] },
+        {
+          afterSeconds: 90,
+          relax: [
+            { skill: 'spanish', level: 0 },
+            { skillFromField: 'purpose', level: 1 },
+          ],
+        },
+        { afterSeconds: 180, overflowTeamId: THIRD_TEAM },
+        { afterSeconds: 600, fallback: 'close' },
+      ],
+    };
+    change(branch);
+    return changed((flow) => Object.assign(flow.routing.branches[0], branch));
+  }
+
+  const faultsOf = (document: unknown) => {
+    const result = validateFlow(document, known);
+    return result.ok ? [] : result.faults;
+  };
+
+  it('accepts them on a branch and on otherwise, and keeps them as they are', () => {
+    const document = asking(() => {}) as any;
+    const { requirements, rings } = document.routing.branches[0];
+    Object.assign(document.routing.otherwise, { requirements, rings });
+    expect(validateFlow(document, known)).toEqual({ ok: true, flow: document });
+    expect(faultsOf(asking((branch) => (branch.rings = [])))).toEqual([]);
+    const ringsOnly = asking((branch) => {
+      branch.requirements = [];
+      branch.rings.splice(0, 2);
+    });
+    expect(faultsOf(ringsOnly)).toEqual([]);
+  });
+
+  it.each<[string, string, RegExp, (branch: any) => void]>([
+    ['an unknown skill', '/requirements/0/skill', /no agent .* has this skill/, (b) => renameSkill(b, 'klingon')],
+    [
+      'a skill twice',
+      '/requirements/2/skill',
+      /already, at \/routing\/branches\/0\/requirements\/0$/,
+      (b) => b.requirements.push(skill(1)),
+    ],
+    [
+      'a field twice',
+      '/requirements/2/skillFromField',
+      /asked for already/,
+      (b) => b.requirements.push({ skillFromField: 'purpose', level: 1 }),
+    ],
+    ['no skill named', '/requirements/2', /names no skill/, (b) => b.requirements.push({ level: 1 })],
+    [
+      'a skill named twice over',
+      '/requirements/2',
+      /names a skill twice/,
+      (b) => b.requirements.push({ skill: 'german', skillFromField: 'topic', level: 1 }),
+    ],
+    ['level 0', '/requirements/0/level', />= 1/, (b) => setLevel(b, 0)],
+    ['level 6', '/requirements/0/level', /<= 5/, (b) => (b.requirements[0].level = 6)],
+    ['a level between', '/requirements/0/level', /integer/, (b) => (b.requirements[0].level = 2.5)],
+    ['no field name', '/requirements/1/skillFromField', /no field name/, renameField],
+    ['an unknown member', '/requirements/0/weight', /not known here/, (b) => (b.requirements[0].weight = 1)],
+    ['no list', '/requirements', /array/, withoutRelaxing((b) => (b.requirements = 'spanish'))],
+    ['11 requirements', '/requirements', /10/, (b) => (b.requirements = manySkills(11))],
+    ['21 rings', '/rings', /20/, (b) => (b.rings = manyRings(21))],
+    ['a ring without end', '/rings', /have no end/, (b) => b.rings.pop()],
+    ['a ring after the end', '/rings/3', /would never happen/, (b) => b.rings.splice(2, 0, wait(170))],
+    ['a ring that changes nothing', '/rings/0', /changes nothing/, (b) => delete b.rings[0].relax],
+    ['a ring of two changes', '/rings/0', /several things/, (b) => (b.rings[0].overflowTeamId = OTHER_TEAM)],
+    ['a ring not later', '/rings/1/afterSeconds', /not later/, (b) => (b.rings[1].afterSeconds = 30)],
+    ['a ring at once', '/rings/0/afterSeconds', />= 1/, (b) => (b.rings[0].afterSeconds = 0)],
+    ['a ring after a week', '/rings/3/afterSeconds', /<= 604800/, (b) => (b.rings[3].afterSeconds = 604_801)],
+    ['a ring without time', '/rings/0/afterSeconds', /is missing/, (b) => delete b.rings[0].afterSeconds],
+    ['an unknown fallback', '/rings/3/fallback', /none of the known/, (b) => (b.rings[3].fallback = 'shout')],
+    ['an unknown team', '/rings/2/overflowTeamId', /no team/, (b) => (b.rings[2].overflowTeamId = OTHER_TEAM)],
+    ['no team id', '/rings/2/overflowTeamId', /no id/, (b) => (b.rings[2].overflowTeamId = 'x')],
+    ['back to the branch', '/rings/2/overflowTeamId', /circle/, (b) => (b.rings[2].overflowTeamId = TEAM)],
+    [
+      'back to an overflow',
+      '/rings/3/overflowTeamId',
+      /circle: .* by \/routing\/branches\/0\/rings\/2$/,
+      (b) => b.rings.splice(3, 0, { afterSeconds: 200, overflowTeamId: THIRD_TEAM }),
+    ],
+    ['an unasked skill', '/rings/0/relax/0/skill', /not asked for/, (b) => (b.rings[0].relax[0].skill = 'german')],
+    ['a level not lower', '/rings/0/relax/0/level', /not lower .* 4/, (b) => (b.rings[0].relax[0].level = 4)],
+    ['a level that rises again', '/rings/1/relax/0/level', /not lower .* 2/, (b) => (b.rings[1].relax[0].level = 3)],
+    [
+      'a dropped skill',
+      '/rings/2/relax/0/level',
+      /dropped before/,
+      (b) => b.rings.splice(2, 0, { afterSeconds: 100, relax: [skill(0)] }),
+    ],
+    ['a skill relaxed twice', '/rings/0/relax/1/skill', /by this ring/, (b) => b.rings[0].relax.push(skill(1))],
+    ['nothing to relax', '/rings/0/relax', /items/, (b) => (b.rings[0].relax = [])],
+    ['11 to relax', '/rings/0/relax', /10/, (b) => (b.rings[0].relax = manyRelaxed(11))],
+    ['a blank skill', '/requirements/2/skill', /blank/, (b) => b.requirements.push({ skill: ' ', level: 1 })],
+    ['text that is not stored', '/requirements/0/skill', /cannot be stored/, (b) => renameSkill(b, 'a\0')],
+    [
+      'deep text that is not stored',
+      '/rings/0/relax/0/skill',
+      /cannot be stored/,
+      (b) => (b.rings[0].relax[0].skill = '\ud800'),
+    ],
+  ])('names %s', (_, path, message, change) => {
+    const faults = faultsOf(asking(change));
+    const found = faults.find(
+      (fault) => fault.path === `/routing/branches/0${path}` && message.test(`${fault.message} ${fault.at ?? ''}`),
+    );
+    expect(found, JSON.stringify(faults)).toBeDefined();
+    expect(found?.mend).toMatch(/\.$/);
+  });
+
+  it('names a skill of more than 100 characters once, and tells the place of each fault in otherwise', () => {
+    const document = changed((flow) => (flow.routing.otherwise.requirements = [{ skill: 'x'.repeat(101), level: 1 }]));
+    expect(pathsOf(document)).toEqual(['/routing/otherwise/requirements/0/skill']);
+  });
+
+  it('names every fault of a branch at once', () => {
+    const document = asking((branch) => {
+      branch.requirements.push({ skill: 'klingon', level: 9 });
+      branch.rings = [
+        { afterSeconds: 30, relax: [{ skill: 'german', level: 2 }] },
+        { afterSeconds: 30, overflowTeamId: TEAM },
+        { afterSeconds: 20, overflowTeamId: OTHER_TEAM },
+      ];
+    });
+    expect(pathsOf(document).toSorted()).toEqual(
+      [
+        '/requirements/2/level',
+        '/requirements/2/skill',
+        '/rings',
+        '/rings/0/relax/0/skill',
+        '/rings/1/afterSeconds',
+        '/rings/1/overflowTeamId',
+        '/rings/2/afterSeconds',
+        '/rings/2/overflowTeamId',
+      ].map((path) => `/routing/branches/0${path}`),
+    );
+  });
+
+  it.each([
+    ['spansih', 'The nearest known skill is "spanish".'],
+    ['GERMAN', 'The nearest known skill is "german".'],
+    ['uberweisung', 'The nearest known skill is "Überweisung".'],
+    ['x', 'Give an agent this skill first, or ask for one that is known: "spanish", "german", "Überweisung".'],
+  ])('tells for %s what was perhaps meant', (asked, mend) => {
+    const document = changed((flow) => (flow.routing.otherwise.requirements = [{ skill: asked, level: 1 }]));
+    expect(faultsOf(document)).toMatchObject([{ mend }]);
+  });
+
+  it('tells that no agent has any skill', () => {
+    const document = changed((flow) => (flow.routing.otherwise.requirements = [skill(1)]));
+    const result = validateFlow(document, { ...known, skills: new Set() });
+    expect(result).toMatchObject({ ok: false, faults: [{ mend: expect.stringContaining('no agent has any') }] });
+  });
+
+  it('stays quick with as many names as a workspace can have', () => {
+    const skills = new Set(Array.from({ length: 20_000 }, (_, index) => `${'s'.repeat(90)}${index}`));
+    const document = changed((flow) => {
+      flow.routing.branches = Array.from({ length: 50 }, (_, branch) => ({
+        ...flow.routing.branches[0],
+        name: `${branch}`,
+        requirements: Array.from({ length: 10 }, (_, index) => ({
+          skill: `${'s'.repeat(90)}x${branch}y${index}`,
+          level: 1,
+        })),
+      }));
+    });
+    const startedAt = performance.now();
+    const result = validateFlow(document, { ...known, skills });
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(result.ok ? 0 : result.faults.length).toBe(500);
+  });
+
+  function skill(level: number) {
+    return { skill: 'spanish', level };
+  }
+
+  function wait(afterSeconds: number) {
+    return { afterSeconds, fallback: 'wait' };
+  }
+
+  function renameSkill(branch: any, name: string) {
+    branch.requirements[0].skill = name;
+  }
+
+  function renameField(branch: any) {
+    branch.requirements[1].skillFromField = 'No field';
+  }
+
+  function setLevel(branch: any, level: number) {
+    branch.requirements[0].level = level;
+  }
+
+  function withoutRelaxing(change: (branch: any) => void) {
+    return (branch: any) => {
+      branch.rings = [];
+      change(branch);
+    };
+  }
+
+  function manySkills(count: number) {
+    return Array.from({ length: count }, (_, index) => ({ skillFromField: `f${index}`, level: 1 }));
+  }
+
+  function manyRelaxed(count: number) {
+    return manySkills(count).map((one) => ({ ...one, level: 0 }));
+  }
+
+  function manyRings(count: number) {
+    return Array.from({ length: count }, (_, index) => wait(index + 1));
+  }
+});
+
 it.each([
   null,
   undefined,
@@ -177,4 +398,95 @@ it('refuses whatever is no flow, and never throws', () => {
       known,
     ).ok,
   ).toBe(false);
+});
+
+describe('whatever is asked for', () => {
+  const level = fc.oneof(
+    { weight: 5, arbitrary: fc.integer({ min: 0, max: 6 }) },
+    { weight: 1, arbitrary: fc.jsonValue() },
+  );
+  const skillName = fc.constantFrom('spanish', 'german', 'klingon', '', 'a/b', 'x'.repeat(101), '\0');
+  const field = fc.constantFrom('purpose', 'tier', 'No field');
+  const teamId = fc.constantFrom(TEAM, OTHER_TEAM, THIRD_TEAM, 'x');
+  const named = { skill: skillName, skillFromField: field, level, preferred: fc.boolean(), 'odd/~': fc.constant(1) };
+  const requirement = fc.record(named, { requiredKeys: [] });
+  const list = (item: fc.Arbitrary<unknown>, maxLength: number) =>
+    fc.oneof(
+      { weight: 8, arbitrary: fc.array(fc.oneof({ weight: 9, arbitrary: item }, fc.jsonValue()), { maxLength }) },
+      { weight: 1, arbitrary: fc.jsonValue() },
+    );
+  const ring = fc.record(
+    {
+      afterSeconds: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.constant(1e9)),
+      relax: list(requirement, 12),
+      overflowTeamId: teamId,
+      fallback: fc.constantFrom('wait', 'close', 'shout'),
+    },
+    { requiredKeys: [] },
+  );
+  const asked = fc.record({ requirements: list(requirement, 12), rings: list(ring, 22) }, { requiredKeys: [] });
+
+  it('never throws, and every fault names a place that is there or is missing', () => {
+    fc.assert(
+      fc.property(asked, asked, (branch, otherwise) => {
+        const document = changed((flow) => {
+          Object.assign(flow.routing.branches[0], branch);
+          Object.assign(flow.routing.otherwise, otherwise);
+        });
+        const result = validateFlow(document, known);
+        const astray = (result.ok ? [] : result.faults).filter(({ path, message, mend }) => {
+          const owner = valueAtPointer(document, path.slice(0, path.lastIndexOf('/')));
+          if (typeof owner !== 'object' || owner === null) return true;
+          if (message !== 'is missing' && valueAtPointer(document, path) === undefined) return true;
+          return [message, mend].some((text) => text === '' || text.length > 1000);
+        });
+        expect(astray).toEqual([]);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('what is accepted ends, goes through no team twice, and only ever asks for less', () => {
+    const seconds = fc.uniqueArray(fc.integer({ min: 1, max: 604_800 }), { maxLength: 6 });
+    const change = fc.oneof(
+      fc.record({
+        relax: fc.array(fc.record({ skill: fc.constantFrom('spanish', 'german'), level: fc.nat(4) }), { maxLength: 2 }),
+      }),
+      fc.record({ overflowTeamId: fc.constantFrom(TEAM, THIRD_TEAM) }),
+      fc.record({ fallback: fc.constantFrom('wait', 'close') }),
+    );
+    const rings = fc.tuple(seconds, fc.array(change, { maxLength: 6 })).map(([times, changes]) =>
+      times
+        .toSorted((a, b) => a - b)
+        .slice(0, changes.length)
+        .map((afterSeconds, index) => ({ afterSeconds, ...changes[index] })),
+    );
+    let accepted = 0;
+    fc.assert(
+      fc.property(rings, (some) => {
+        const requirements = [
+          { skill: 'spanish', level: 5 },
+          { skill: 'german', level: 3 },
+        ];
+        const document = changed((flow) => Object.assign(flow.routing.otherwise, { requirements, rings: some }));
+        if (!validateFlow(document, known).ok) return;
+        accepted++;
+        if (some.length > 0) expect(some.findIndex((one) => 'fallback' in one)).toBe(some.length - 1);
+        const teams = [TEAM, ...some.flatMap((one) => ('overflowTeamId' in one ? [one.overflowTeamId] : []))];
+        expect(new Set(teams).size).toBe(teams.length);
+        const levels: Record<string, number> = { spanish: 5, german: 3 };
+        for (const { skill, level: lower } of some.flatMap((one) => ('relax' in one ? (one.relax ?? []) : []))) {
+          expect(lower).toBeLessThan(levels[skill]!);
+          levels[skill] = lower;
+        }
+      }),
+      { numRuns: 1000 },
+    );
+    expect(accepted).toBeGreaterThan(20);
+  });
+
+  function valueAtPointer(value: any, pointer: string): unknown {
+    const names = pointer.split('/').slice(1);
+    return names.reduce((owner, name) => owner?.[name.replaceAll('~1', '/').replaceAll('~0', '~')], value);
+  }
 });

@@ -1,6 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
+import { createAgent } from '../../store/agents.ts';
+import { createChannel } from '../../store/channels.ts';
 import { createFlow, getFlow, listFlows, listFlowVersions, publishFlow, updateFlow } from '../../store/flows.ts';
+import { ingestMessages } from '../../store/ingest.ts';
+import { openForContact } from '../../store/opening.ts';
+import { fallBack, routeByFlow, writeEnrichment } from '../../store/steps.ts';
 import { createWorkspace } from '../../store/workspaces.ts';
 import { createTestDatabase } from '../support/database.ts';
 
@@ -82,4 +87,145 @@ test('another workspace finds no flow', async () => {
   expect(await publishFlow(database.pool, key)).toEqual({ kind: 'not_found' });
   expect(await updateFlow(database.pool, { ...key, name: 'Mine' })).toEqual({ kind: 'not_found' });
   expect(await listFlows(database.pool, { workspaceId: key.workspaceId, after: null, limit: 10 })).toEqual([]);
+});
+
+const askingFor = (teamId: string) => ({
+  enrichment: [{ kind: 'set', field: 'topic', value: 'billing' }],
+  routing: {
+    branches: [],
+    otherwise: {
+      teamId,
+      priority: 5,
+      requirements: [
+        { skill: 'spanish', level: 4 },
+        { skillFromField: 'topic', level: 2, preferred: true },
+        { skillFromField: 'nowhere', level: 1 },
+      ],
+      rings: [
+        { afterSeconds: 30, relax: [{ skill: 'spanish', level: 2 }] },
+        { afterSeconds: 600, fallback: 'close' },
+      ],
+    },
+  },
+});
+
+const stored = {
+  skills: [
+    { skill: 'spanish', level: 4, preferred: false },
+    { skill: 'billing', level: 2, preferred: true },
+  ],
+  rings: [
+    { afterSeconds: 30, kind: 'relax', levels: [{ skill: 'spanish', level: 2 }] },
+    { afterSeconds: 600, kind: 'fallback', then: 'close' },
+  ],
+};
+
+/** A conversation that runs by a flow which asks for skills, and has found out its fields. */
+async function openByFlow(document: (teamId: string) => unknown) {
+  const { pool } = database;
+  const { workspaceId, defaultTeamId } = await createWorkspace(pool, { name: 'Flows' });
+  const agent = { workspaceId, name: 'Ada', capacity: 1, teamIds: [defaultTeamId], skills: { spanish: 5 } };
+  await createAgent(pool, { ...agent, channelLimits: {} });
+  await createChannel(pool, { workspaceId, key: 'web', name: 'Web' });
+  const created = await createFlow(pool, {
+    workspaceId,
+    name: 'Asking',
+    description: '',
+    document: document(defaultTeamId),
+  });
+  if (created.kind !== 'created') throw new Error(JSON.stringify(created));
+  const published = await publishFlow(pool, { workspaceId, flowId: created.flow.id });
+  if (published.kind !== 'published') throw new Error(published.kind);
+  const item = { workspaceId, channel: 'web', externalId: newId(), contact: { externalId: 'c' }, text: 'Hola' };
+  const [message] = await ingestMessages(pool, [item]);
+  if (message?.kind !== 'accepted') throw new Error(message?.kind);
+  await openForContact(pool, { workspaceId, contactId: message.contactId });
+  const { rows } = await pool.query<{ id: string; version: number }>(
+    'SELECT id, version FROM conversations WHERE workspace_id = $1',
+    [workspaceId],
+  );
+  const { id: conversationId, version } = rows[0]!;
+  const key = { workspaceId, contactId: message.contactId, conversationId };
+  if ('enrichment' in (document('') as object)) {
+    await writeEnrichment(pool, key, { version, fields: { topic: 'billing' }, failures: [] });
+  }
+  return { key, teamId: defaultTeamId, version: published.version };
+}
+
+async function requirementsAndDecision({
+  workspaceId,
+  conversationId,
+}: {
+  workspaceId: string;
+  conversationId: string;
+}) {
+  const { rows } = await database.pool.query<{ requirements: unknown; detail: Record<string, unknown> }>(
+    `SELECT v.requirements, d.detail
+     FROM conversations v JOIN decisions d ON d.workspace_id = v.workspace_id AND d.conversation_id = v.id
+     WHERE v.workspace_id = $1 AND v.id = $2 AND d.kind = 'routing'`,
+    [workspaceId, conversationId],
+  );
+  expect(rows).toHaveLength(1);
+  return rows[0]!;
+}
+
+test('a conversation keeps what its branch asks for, and the decision tells it with flow version and time taken', async () => {
+  const { key, teamId, version } = await openByFlow(askingFor);
+  expect(await routeByFlow(database.pool, key)).toBe(true);
+  const { requirements, detail } = await requirementsAndDecision(key);
+  expect(requirements).toEqual(stored);
+  expect(detail).toMatchObject({
+    flowVersionId: version.id,
+    flowVersionNumber: 1,
+    teamId,
+    priority: 5,
+    branch: null,
+    requirements: stored,
+    missingFields: ['nowhere'],
+  });
+  expect(detail['tookMs']).toBeGreaterThan(0);
+});
+
+test('a flow that asks for nothing gives a conversation that asks for nothing', async () => {
+  const { key } = await openByFlow(documentFor);
+  expect(await routeByFlow(database.pool, key)).toBe(true);
+  const { requirements, detail } = await requirementsAndDecision(key);
+  expect(requirements).toEqual({ skills: [], rings: [] });
+  expect(detail).toMatchObject({ requirements: { skills: [], rings: [] }, missingFields: [] });
+});
+
+test('a flow that fails leaves a conversation that asks for nothing, and tells the version that failed', async () => {
+  const { key, teamId, version } = await openByFlow(askingFor);
+  expect(await fallBack(database.pool, key, 'its steps took too long')).toBe(true);
+  const { requirements, detail } = await requirementsAndDecision(key);
+  expect(requirements).toEqual({ skills: [], rings: [] });
+  expect(detail).toEqual({
+    teamId,
+    branch: null,
+    reason: 'its steps took too long',
+    flowVersionId: version.id,
+    flowVersionNumber: 1,
+  });
+});
+
+test('skills of another workspace are unknown here, and a draft whose skill is gone is not published', async () => {
+  const { workspaceId, teamId, flow } = await createDraft();
+  const key = { workspaceId, flowId: flow.id };
+  await openByFlow(askingFor);
+  const document = {
+    routing: { branches: [], otherwise: { teamId, priority: 0, requirements: [{ skill: 'spanish', level: 1 }] } },
+  };
+  const fault = { path: '/routing/otherwise/requirements/0/skill' };
+  expect(await updateFlow(database.pool, { ...key, document })).toMatchObject({ kind: 'invalid', faults: [fault] });
+  await createAgent(database.pool, {
+    workspaceId,
+    name: 'Ada',
+    capacity: 1,
+    teamIds: [],
+    skills: { spanish: 1 },
+    channelLimits: {},
+  });
+  expect(await updateFlow(database.pool, { ...key, document })).toMatchObject({ kind: 'updated' });
+  await database.pool.query("UPDATE agents SET skills = '{}' WHERE workspace_id = $1", [workspaceId]);
+  expect(await publishFlow(database.pool, key)).toMatchObject({ kind: 'invalid', faults: [fault] });
 });
