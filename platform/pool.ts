@@ -75,7 +75,7 @@ export async function retryOnConflict<T>(fn: () => Promise<T>, attempts = 5): Pr
     } catch (error) {
       if (attempt >= attempts || !isConflict(error)) throw error;
       // Full jitter: those who collided must not come back together.
-      const backoffMs = Math.random() * 10 * 2 ** attempt;
+      const backoffMs = Math.random() * Math.min(10 * 2 ** attempt, 200);
       await new Promise((resolve) => setTimeout(resolve, backoffMs));
     }
   }

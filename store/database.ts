@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type pg from 'pg';
 import { retryOnConflict, withTransaction } from '../platform/pool.ts';
 
@@ -14,4 +15,13 @@ export class ConcurrentChange extends Error {
  * have no effect outside the transaction.
  */
 export const transact = <T>(pool: pg.Pool, work: (tx: pg.PoolClient) => Promise<T>): Promise<T> =>
-  retryOnConflict(() => withTransaction(pool, work), 10);
+  retryOnConflict(() => withTransaction(pool, work), attemptsWithin.getStore() ?? 10);
+
+/**
+ * Every `transact` that `task` comes to gives up after so many attempts: for who can come back later, and would hold others up meanwhile. As a
+ * parameter the number would have to pass through every function in between.
+ */
+export const withAttempts = <T>(attempts: number, task: () => Promise<T>): Promise<T> =>
+  attemptsWithin.run(attempts, task);
+
+const attemptsWithin = new AsyncLocalStorage<number>();

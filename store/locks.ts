@@ -2,10 +2,25 @@
  * The one lock order: contacts, teams, agents, conversations, each by id. Every transaction that takes more than one of these
  * locks takes them through this file, top to bottom, so two of them can never wait for each other.
  *
+ * What the locks promise to whoever holds a team:
+ * - Nobody else queues, takes or frees anything in its queue, or changes its rules.
+ * - The room of its members can only shrink meanwhile (another team's decision takes it): whoever gives room back to an agent, sets it
+ *   online or widens its skills holds all the agent's teams. So a decision that found nobody stays right, and one that found
+ *   somebody takes the room by an update that looks again. That is why a decision need not lock every member.
+ *
  * The locks are FOR NO KEY UPDATE: a foreign key check takes FOR KEY SHARE on the row it points to, which must not wait.
  */
-import type { AgentCandidate, TeamRules } from '../routing/matching.ts';
+import type { AgentCandidate } from '../routing/matching.ts';
+import type { Requirements } from '../routing/requirements.ts';
+import { defaultTeamSettings, type Strategy, type TeamRules, type TeamSettings } from '../routing/team-rules.ts';
 import { ConcurrentChange, type Queryable } from './database.ts';
+import { withDefaultSettings, type WorkspaceSettings } from './settings.ts';
+
+export interface ConversationKey {
+  readonly workspaceId: string;
+  readonly contactId: string;
+  readonly conversationId: string;
+}
 
 export interface ContactLock {
   readonly openConversationId: string | null;
@@ -22,60 +37,115 @@ export async function lockContact(tx: Queryable, workspaceId: string, contactId:
   return rows[0] ?? null;
 }
 
-/** Teams and agents held for matching: nothing about who is free or who waits can change until the transaction ends. */
+/** Teams held for matching, and the agents whose room the transaction is about to change. */
 export interface MatchingLock {
   readonly workspaceId: string;
+  /** The database's clock when the locks were held: every decision under them counts from it. */
+  readonly nowMs: number;
+  readonly settings: WorkspaceSettings;
   readonly teams: ReadonlyMap<string, TeamRules>;
+  /** As they were when they were locked. */
   readonly agents: ReadonlyMap<string, AgentCandidate>;
 }
 
-/** Locks teams, then all their members and `agentIds` besides. Ids that do not exist are left out of the result. */
+/** Locks teams, then agents. Ids that do not exist are left out of the result. */
 export async function lockMatching(
   tx: Queryable,
   workspaceId: string,
   { teamIds, agentIds = [] }: { teamIds: readonly string[]; agentIds?: readonly string[] },
 ): Promise<MatchingLock> {
-  const teams = await tx.query<TeamRules>({
-    name: 'lock-teams',
-    text: `SELECT id AS "teamId", strategy, last_agent_id AS "lastAgentId"
-           FROM teams WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
-    values: [workspaceId, teamIds],
-  });
-  const held = await tx.query<{ id: string }>({
-    name: 'lock-agents',
-    // One array, not "in the array OR in the teams": that read all agents of the workspace for every decision.
-    text: `SELECT id FROM agents
-           WHERE workspace_id = $1
-             AND id = ANY($3::uuid[] || ARRAY(SELECT agent_id FROM team_members
-                                              WHERE workspace_id = $1 AND team_id = ANY($2::uuid[])))
-           ORDER BY id FOR NO KEY UPDATE`,
-    values: [workspaceId, teamIds, agentIds],
-  });
-  // A statement of its own: its snapshot is taken after the locks, so loads and memberships are those that now hold still.
-  // Subqueries, not joins: with thousands of agents elsewhere, joins were planned as scans of all of them.
-  const agents = await tx.query<AgentCandidate>({
-    name: 'read-candidates',
-    text: `SELECT a.id AS "agentId", a.capacity, a.load,
-                  (SELECT p.status FROM agent_presence p
-                   WHERE p.workspace_id = a.workspace_id AND p.agent_id = a.id) AS presence,
-                  ARRAY(SELECT m.team_id FROM team_members m
-                        WHERE m.workspace_id = a.workspace_id AND m.agent_id = a.id ORDER BY m.team_id) AS "teamIds"
-           FROM agents a
-           WHERE a.workspace_id = $1 AND a.id = ANY($2::uuid[])`,
-    values: [workspaceId, held.rows.map((agent) => agent.id)],
-  });
+  const teams = await lockTeams(tx, workspaceId, teamIds);
+  const held = await lockAgents(tx, workspaceId, agentIds);
   return {
     workspaceId,
-    teams: new Map(teams.rows.map((team) => [team.teamId, team])),
-    agents: new Map(agents.rows.map((agent) => [agent.agentId, agent])),
+    nowMs: teams.nowMs,
+    settings: teams.settings,
+    teams: teams.byId,
+    agents: new Map(held.map((agent) => [agent.agentId, agent])),
   };
 }
 
-/** The same lock after this transaction changed an agent's load, so that nothing has to be read again. */
-export function withLoad(lock: MatchingLock, agentId: string, changeUnits: number): MatchingLock {
-  const agent = lock.agents.get(agentId);
-  if (agent === undefined) return lock;
-  return { ...lock, agents: new Map(lock.agents).set(agentId, { ...agent, load: agent.load + changeUnits }) };
+async function lockTeams(tx: Queryable, workspaceId: string, teamIds: readonly string[]) {
+  // The workspace's row comes along unlocked, also where no team does. `clock_timestamp` is read for each row after it was locked.
+  const { rows } = await tx.query<TeamRow>({
+    name: 'lock-teams',
+    text: `WITH held AS (
+             SELECT id, strategy, last_agent_id, settings, clock_timestamp() AS at
+             FROM (SELECT * FROM teams WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR NO KEY UPDATE) locked
+           )
+           SELECT held.id AS "teamId", held.strategy, held.last_agent_id AS "lastAgentId", held.settings,
+                  w.settings AS "workspaceSettings",
+                  extract(epoch FROM coalesce(held.at, clock_timestamp()))::float8 * 1000 AS "nowMs"
+           FROM workspaces w LEFT JOIN held ON true
+           WHERE w.id = $1`,
+    values: [workspaceId, teamIds],
+  });
+  const byId = new Map<string, TeamRules>();
+  let nowMs = 0;
+  for (const row of rows) {
+    nowMs = Math.max(nowMs, row.nowMs);
+    const { teamId, strategy, lastAgentId, settings } = row;
+    if (teamId !== null) byId.set(teamId, { ...defaultTeamSettings, ...settings, teamId, strategy, lastAgentId });
+  }
+  return { byId, nowMs, settings: withDefaultSettings(rows[0]?.workspaceSettings ?? {}) };
+}
+
+interface TeamRow {
+  teamId: string | null;
+  strategy: Strategy;
+  lastAgentId: string | null;
+  settings: Partial<TeamSettings>;
+  workspaceSettings: Partial<WorkspaceSettings>;
+  nowMs: number;
+}
+
+const candidateColumns = `
+  a.id AS "agentId", a.capacity, a.load, a.skills, a.channel_limits AS "channelLimits", a.channel_loads AS "channelLoads",
+  p.status AS presence,
+  -- Counted at most from coming online: a long absence is no waiting.
+  extract(epoch FROM greatest(a.last_assigned_at, p.changed_at))::float8 * 1000 AS "idleSinceMs"`;
+
+async function lockAgents(tx: Queryable, workspaceId: string, agentIds: readonly string[]): Promise<AgentCandidate[]> {
+  if (agentIds.length === 0) return [];
+  await tx.query({
+    name: 'lock-agents',
+    text: `SELECT FROM agents WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
+    values: [workspaceId, agentIds],
+  });
+  // A statement of its own: its snapshot is taken after the locks, so loads and memberships are those that now hold still.
+  const { rows } = await tx.query<AgentCandidate>({
+    name: 'read-held-agents',
+    text: `SELECT ${candidateColumns},
+                  ARRAY(SELECT m.team_id FROM team_members m
+                        WHERE m.workspace_id = a.workspace_id AND m.agent_id = a.id ORDER BY m.team_id) AS "teamIds"
+           FROM agents a JOIN agent_presence p ON p.workspace_id = a.workspace_id AND p.agent_id = a.id
+           WHERE a.workspace_id = $1 AND a.id = ANY($2::uuid[])`,
+    values: [workspaceId, agentIds],
+  });
+  return rows;
+}
+
+/** Everybody who might take a conversation of these teams, as committed now and as this transaction has changed it. */
+export async function readCandidates(
+  tx: Queryable,
+  workspaceId: string,
+  teamIds: readonly string[],
+): Promise<AgentCandidate[]> {
+  const { rows } = await tx.query<AgentCandidate>({
+    name: 'read-candidates',
+    // Step by step along the indexes. As plain joins it was planned, once there were statistics, with a scan of all agents' presence.
+    text: `SELECT agent.*, member."teamIds"
+           FROM (SELECT agent_id, array_agg(team_id) AS "teamIds" FROM team_members
+                 WHERE workspace_id = $1 AND team_id = ANY($2::uuid[]) GROUP BY agent_id) member
+           CROSS JOIN LATERAL (
+             SELECT ${candidateColumns} FROM agents a
+             CROSS JOIN LATERAL (SELECT q.status, q.changed_at FROM agent_presence q
+                                 WHERE q.workspace_id = $1 AND q.agent_id = member.agent_id LIMIT 1) p
+             WHERE a.workspace_id = $1 AND a.id = member.agent_id LIMIT 1
+           ) agent`,
+    values: [workspaceId, teamIds],
+  });
+  return rows;
 }
 
 /** Which queues an agent's room concerns. Unlocked: `assertTeamsHeld` checks again under the locks. */
@@ -97,9 +167,10 @@ export async function readTeamsOfAgents(
  * Teams were read before they were locked. An agent that joined another one in between has queues that are not held: start
  * over with those too.
  */
-export function assertTeamsHeld(lock: MatchingLock, agentId: string): void {
-  const agent = lock.agents.get(agentId);
-  if (agent?.teamIds.some((teamId) => !lock.teams.has(teamId))) throw new ConcurrentChange('memberships changed');
+export function assertTeamsHeld(lock: MatchingLock): void {
+  for (const agent of lock.agents.values()) {
+    if (agent.teamIds.some((teamId) => !lock.teams.has(teamId))) throw new ConcurrentChange('memberships changed');
+  }
 }
 
 export interface ConversationLock {
@@ -108,18 +179,39 @@ export interface ConversationLock {
   readonly source: 'contact' | 'user' | 'api';
   readonly priority: number;
   readonly units: number;
+  readonly channel: string | null;
   readonly teamId: string | null;
   readonly agentId: string | null;
+  readonly flowVersionId: string | null;
+  readonly requirements: Requirements;
+  readonly ring: number;
+  readonly preferredAgentId: string | null;
+  readonly awaitedAgentId: string | null;
+  readonly awaitedUntil: Date | null;
+  readonly passedOver: readonly string[];
+  readonly offeredAgentId: string | null;
+  readonly offerExpiresAt: Date | null;
+  readonly quietSince: Date | null;
+  readonly returnAt: Date | null;
+  readonly openedAt: Date;
   readonly routedAt: Date | null;
   readonly waitingSince: Date | null;
-  readonly openedAt: Date;
+  readonly queuedAt: Date | null;
+  readonly assignedAt: Date | null;
   readonly closeRequestedAt: Date | null;
 }
 
+/** Whose load counts the conversation: its agent's, unless it is quiet, or that of the agent to whom it is offered. */
+export const holderOf = ({ state, agentId, offeredAgentId, quietSince }: ConversationLock): string | null =>
+  state === 'assigned' && quietSince === null ? agentId : offeredAgentId;
+
 const conversationColumns = `
-  contact_id AS "contactId", state, source, priority, units, team_id AS "teamId", agent_id AS "agentId",
-  routed_at AS "routedAt", waiting_since AS "waitingSince", opened_at AS "openedAt",
-  close_requested_at AS "closeRequestedAt"`;
+  contact_id AS "contactId", state, source, priority, units, channel, team_id AS "teamId", agent_id AS "agentId",
+  flow_version_id AS "flowVersionId", requirements, ring, preferred_agent_id AS "preferredAgentId",
+  awaited_agent_id AS "awaitedAgentId", awaited_until AS "awaitedUntil", passed_over AS "passedOver",
+  offered_agent_id AS "offeredAgentId", offer_expires_at AS "offerExpiresAt", quiet_since AS "quietSince",
+  return_at AS "returnAt", opened_at AS "openedAt", routed_at AS "routedAt", waiting_since AS "waitingSince",
+  queued_at AS "queuedAt", assigned_at AS "assignedAt", close_requested_at AS "closeRequestedAt"`;
 
 export async function readConversation(
   db: Queryable,
@@ -134,7 +226,7 @@ export async function readConversation(
   return rows[0] ?? null;
 }
 
-export async function lockConversation(
+async function lockConversation(
   tx: Queryable,
   workspaceId: string,
   conversationId: string,
@@ -145,4 +237,36 @@ export async function lockConversation(
     values: [workspaceId, conversationId],
   });
   return rows[0] ?? null;
+}
+
+export interface HeldConversation {
+  readonly lock: MatchingLock;
+  readonly conversation: ConversationLock;
+}
+
+/**
+ * Holds a conversation together with everything that moving it touches: its team, its agent (also a quiet one's, or the one to whom it is
+ * offered) with all of that agent's teams, and the teams and agents named besides.
+ * @returns null when there is no such conversation
+ */
+export async function holdConversation(
+  tx: Queryable,
+  workspaceId: string,
+  conversationId: string,
+  also: { readonly teamIds?: readonly string[]; readonly agentIds?: readonly string[] } = {},
+): Promise<HeldConversation | null> {
+  const before = await readConversation(tx, workspaceId, conversationId);
+  if (before === null) return null;
+  const agentIds = [before.agentId, before.offeredAgentId, ...(also.agentIds ?? [])].filter((id) => id !== null);
+  const teamIds = await readTeamsOfAgents(tx, workspaceId, agentIds);
+  if (before.teamId !== null) teamIds.push(before.teamId);
+  const lock = await lockMatching(tx, workspaceId, { teamIds: [...teamIds, ...(also.teamIds ?? [])], agentIds });
+  assertTeamsHeld(lock);
+  const conversation = (await lockConversation(tx, workspaceId, conversationId))!;
+  const moved =
+    conversation.agentId !== before.agentId ||
+    conversation.teamId !== before.teamId ||
+    conversation.offeredAgentId !== before.offeredAgentId;
+  if (moved) throw new ConcurrentChange('the conversation was moved meanwhile');
+  return { lock, conversation };
 }

@@ -3,12 +3,20 @@ import { newId } from '../platform/id.ts';
 import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
 import { phaseOf, type Phase } from '../routing/phase.ts';
 import type { Source } from '../routing/conversation.ts';
-import { giveToAgent, recordDecision, type AssignTarget, type ConversationKey } from './assignment.ts';
+import { assignOrQueue, giveToAgent, type AssignTarget } from './assignment.ts';
+import { recordDecision } from './decisions.ts';
+import { refuseAgent } from './agent-room.ts';
 import { transact, type Queryable } from './database.ts';
 import { recordEvents } from './events.ts';
 import { chooseFlow } from './flow-choice.ts';
-import { assertTeamsHeld, lockContact, lockMatching, readTeamsOfAgents } from './locks.ts';
-import { drainQueues } from './matching.ts';
+import {
+  assertTeamsHeld,
+  lockContact,
+  lockMatching,
+  readConversation,
+  readTeamsOfAgents,
+  type ConversationKey,
+} from './locks.ts';
 import { enqueueNudges } from './outbox.ts';
 import { readPhase } from './phases.ts';
 import { readDefaultTeam } from './teams.ts';
@@ -27,9 +35,9 @@ export async function openForContact(
   if (phase.kind !== 'pending') return { phase, opened: false };
   return transact(pool, async (tx) => {
     const contact = await lockContact(tx, ref.workspaceId, ref.contactId);
-    const pending = contact?.openConversationId === null ? await readPendingFacts(tx, ref) : null;
+    const pending = contact?.openConversationId === null ? await readPending(tx, ref) : null;
     if (pending === null) return { phase: await readPhase(tx, ref), opened: false };
-    const flow = await chooseFlow(tx, ref.workspaceId, pending);
+    const flow = await chooseFlow(tx, ref.workspaceId, pending.facts);
     const conversationId = newId();
     // Without a flow, or without steps, there is nothing to find out; without a flow there is nothing to decide either.
     const state = flow.kind === 'flow' && flow.hasEnrichment ? 'enriching' : 'routing';
@@ -37,6 +45,8 @@ export async function openForContact(
       ...ref,
       conversationId,
       source: 'contact',
+      channel: pending.channel,
+      units: pending.units,
       state,
       flowVersionId: flow.kind === 'flow' ? flow.versionId : null,
       teamId: flow.kind === 'flow' ? null : flow.teamId,
@@ -100,47 +110,52 @@ export async function openByUser(
     const agentIds = to.kind === 'agent' ? [to.agentId] : [];
     const teamIds = teamId === null ? await readTeamsOfAgents(tx, workspaceId, agentIds) : [teamId];
     const lock = await lockMatching(tx, workspaceId, { teamIds, agentIds });
+    assertTeamsHeld(lock);
     if (teamId !== null && !lock.teams.has(teamId)) return { kind: 'unknown_team' };
+    const pending = await readPending(tx, request);
+    const { channel, units } = pending ?? { channel: null, units: 1 };
     if (to.kind === 'agent') {
-      const agent = lock.agents.get(to.agentId);
-      if (agent === undefined) return { kind: 'unknown_agent' };
-      assertTeamsHeld(lock, to.agentId);
-      if (!to.force && agent.load >= agent.capacity) return { kind: 'no_room' };
+      const refusal = refuseAgent(lock.agents.get(to.agentId), { channel, units, agentId: null }, to);
+      if (refusal !== null) return { kind: refusal };
     }
     const conversationId = newId();
     const ref = { workspaceId, contactId, conversationId };
-    await insertConversation(tx, {
-      ...ref,
-      source: request.source,
-      state: teamId === null ? 'routing' : 'waiting',
-      flowVersionId: null,
-      teamId,
-    });
+    const { source } = request;
+    await insertConversation(tx, { ...ref, source, state: 'routing', flowVersionId: null, teamId, channel, units });
+    const conversation = (await readConversation(tx, workspaceId, conversationId))!;
     if (to.kind === 'agent') {
-      await giveToAgent(tx, {
+      const { byAgentId } = request;
+      await giveToAgent(tx, lock, {
         ...ref,
-        units: 1,
+        conversation,
         agentId: to.agentId,
         force: to.force,
         note: null,
-        byAgentId: request.byAgentId,
+        byAgentId,
       });
     } else {
-      await drainQueues(tx, lock);
+      await assignOrQueue(tx, lock, ref, conversation);
     }
     await enqueueNudges(tx, [{ workspaceId, contactId, closeConversationId: null }]);
     return { kind: 'opened', conversationId };
   });
 }
 
-/** What the trigger looks at: the first messages that wait, and who wrote them. */
-async function readPendingFacts(
+interface Pending {
+  /** What the trigger looks at: the first messages that wait, and who wrote them. */
+  readonly facts: RoutingFacts;
+  /** Where the first of them came in, and what a conversation there costs. */
+  readonly channel: string;
+  readonly units: number;
+}
+
+async function readPending(
   tx: Queryable,
   { workspaceId, contactId }: { workspaceId: string; contactId: string },
-): Promise<RoutingFacts | null> {
+): Promise<Pending | null> {
   const { rows } = await tx.query<PendingRow>({
     name: 'read-pending-messages',
-    text: `SELECT m.text, ch.key, ch.name AS channel_name, c.name, c.attributes
+    text: `SELECT m.text, ch.key, ch.name AS channel_name, ch.units, c.name, c.attributes
            FROM messages m
            JOIN channels ch ON ch.workspace_id = m.workspace_id AND ch.id = m.channel_id
            JOIN contacts c ON c.workspace_id = m.workspace_id AND c.id = m.contact_id
@@ -151,11 +166,15 @@ async function readPendingFacts(
   const first = rows[0];
   if (first === undefined) return null;
   return {
-    conversation: { source: 'contact', priority: 0 },
-    contact: { id: contactId, name: first.name, attributes: first.attributes },
-    channel: { key: first.key, name: first.channel_name },
-    message: { text: joinMessageText(rows.map((row) => row.text)) },
-    fields: {},
+    facts: {
+      conversation: { source: 'contact', priority: 0 },
+      contact: { id: contactId, name: first.name, attributes: first.attributes },
+      channel: { key: first.key, name: first.channel_name },
+      message: { text: joinMessageText(rows.map((row) => row.text)) },
+      fields: {},
+    },
+    channel: first.key,
+    units: first.units,
   };
 }
 
@@ -163,6 +182,7 @@ interface PendingRow {
   text: string | null;
   key: string;
   channel_name: string;
+  units: number;
   name: string | null;
   attributes: Record<string, unknown>;
 }
@@ -172,19 +192,23 @@ interface NewConversation {
   readonly contactId: string;
   readonly conversationId: string;
   readonly source: Source;
-  readonly state: 'enriching' | 'routing' | 'waiting';
+  readonly state: 'enriching' | 'routing';
+  readonly channel: string | null;
+  /** What it takes of an agent's capacity. */
+  readonly units: number;
   readonly flowVersionId: string | null;
   /** Set where no flow decides: the conversation counts as routed at once. */
   readonly teamId: string | null;
 }
 
-// One statement: the conversation, its messages and the contact's pointer appear together or not at all.
+// One statement: the conversation, its messages and the contact's pointer appear together or not at all. The time is that under the contact's
+// lock: by `now()`, a transaction that had waited for a close would have opened before it.
 const insertConversationSql = `
   WITH opened AS (
-    INSERT INTO conversations (workspace_id, id, contact_id, state, source, flow_version_id, team_id, routed_at,
-                               waiting_since)
-    VALUES ($1, $2, $3, $4, $5, $6, $7::uuid, CASE WHEN $7::uuid IS NOT NULL THEN now() END,
-            CASE WHEN $4 = 'waiting' THEN now() END)
+    INSERT INTO conversations
+      (workspace_id, id, contact_id, state, source, flow_version_id, team_id, opened_at, routed_at, channel, units)
+    SELECT $1, $2, $3, $4, $5, $6, $7::uuid, at, CASE WHEN $7::uuid IS NOT NULL THEN at END, $8, $9
+    FROM clock_timestamp() AS at
     RETURNING id, source, flow_version_id
   ), attached AS (
     UPDATE messages SET conversation_id = $2
@@ -201,8 +225,6 @@ const insertConversationSql = `
     FROM opened
     UNION ALL
     SELECT sequence, 'message.received', jsonb_build_object('messageId', id, 'sequence', sequence) FROM attached
-    UNION ALL
-    SELECT 9223372036854775807, 'conversation.waiting', jsonb_build_object('teamId', $7::uuid) WHERE $4 = 'waiting'
   ) event
   ORDER BY sequence`;
 
@@ -210,6 +232,16 @@ async function insertConversation(tx: Queryable, row: NewConversation): Promise<
   await tx.query({
     name: 'insert-conversation',
     text: insertConversationSql,
-    values: [row.workspaceId, row.conversationId, row.contactId, row.state, row.source, row.flowVersionId, row.teamId],
+    values: [
+      row.workspaceId,
+      row.conversationId,
+      row.contactId,
+      row.state,
+      row.source,
+      row.flowVersionId,
+      row.teamId,
+      row.channel,
+      row.units,
+    ],
   });
 }

@@ -6,12 +6,13 @@ CREATE TABLE agent_presence (
   status text NOT NULL DEFAULT 'offline'::text,
   changed_at timestamp with time zone NOT NULL DEFAULT now(),
   heartbeat_at timestamp with time zone,
+  expires_at timestamp with time zone,
   CONSTRAINT agent_presence_pkey PRIMARY KEY (workspace_id, agent_id),
   CONSTRAINT agent_presence_workspace_id_agent_id_fkey FOREIGN KEY (workspace_id, agent_id) REFERENCES agents(workspace_id, id),
   CONSTRAINT agent_presence_status_check CHECK ((status = ANY (ARRAY['online'::text, 'away'::text, 'offline'::text])))
 )
 WITH (fillfactor=70);
-CREATE INDEX agent_presence_heartbeat ON public.agent_presence USING btree (heartbeat_at) WHERE ((status = 'online'::text) AND (heartbeat_at IS NOT NULL));
+CREATE INDEX agent_presence_expiry ON public.agent_presence USING btree (expires_at) WHERE ((status = 'online'::text) AND (expires_at IS NOT NULL));
 
 CREATE TABLE agents (
   workspace_id uuid NOT NULL,
@@ -21,10 +22,15 @@ CREATE TABLE agents (
   skills jsonb NOT NULL DEFAULT '{}'::jsonb,
   load integer NOT NULL DEFAULT 0,
   created_at timestamp with time zone NOT NULL DEFAULT now(),
+  channel_limits jsonb NOT NULL DEFAULT '{}'::jsonb,
+  channel_loads jsonb NOT NULL DEFAULT '{}'::jsonb,
+  last_assigned_at timestamp with time zone,
+  missed_offers integer NOT NULL DEFAULT 0,
   CONSTRAINT agents_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT agents_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id),
   CONSTRAINT agents_capacity_check CHECK ((capacity >= 0)),
-  CONSTRAINT agents_load_check CHECK ((load >= 0))
+  CONSTRAINT agents_load_check CHECK ((load >= 0)),
+  CONSTRAINT agents_missed_offers_check CHECK ((missed_offers >= 0))
 )
 WITH (fillfactor=70);
 
@@ -34,9 +40,22 @@ CREATE TABLE channels (
   key text NOT NULL,
   name text NOT NULL,
   created_at timestamp with time zone NOT NULL DEFAULT now(),
+  units integer NOT NULL DEFAULT 1,
   CONSTRAINT channels_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT channels_workspace_id_key_key UNIQUE (workspace_id, key),
-  CONSTRAINT channels_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id)
+  CONSTRAINT channels_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id),
+  CONSTRAINT channels_units_check CHECK (((units >= 1) AND (units <= 100)))
+);
+
+CREATE TABLE close_categories (
+  workspace_id uuid NOT NULL,
+  id uuid NOT NULL,
+  name text NOT NULL,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT close_categories_pkey PRIMARY KEY (workspace_id, id),
+  CONSTRAINT close_categories_workspace_id_name_key UNIQUE (workspace_id, name),
+  CONSTRAINT close_categories_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id),
+  CONSTRAINT close_categories_name_check CHECK ((name <> ''::text))
 );
 
 CREATE TABLE contact_identities (
@@ -88,31 +107,57 @@ CREATE TABLE conversations (
   close_summary text,
   closed_at timestamp with time zone,
   progressed_at timestamp with time zone NOT NULL DEFAULT now(),
+  channel text,
+  requirements jsonb NOT NULL DEFAULT '{"rings": [], "skills": []}'::jsonb,
+  ring smallint NOT NULL DEFAULT 0,
+  queued_at timestamp with time zone,
+  queue_key text NOT NULL DEFAULT ''::text,
+  preferred_agent_id uuid,
+  awaited_agent_id uuid,
+  awaited_until timestamp with time zone,
+  passed_over uuid[] NOT NULL DEFAULT '{}'::uuid[],
+  offered_agent_id uuid,
+  offer_expires_at timestamp with time zone,
+  quiet_since timestamp with time zone,
+  return_at timestamp with time zone,
+  due_at timestamp with time zone,
+  due_kind text,
+  close_reason text,
   CONSTRAINT conversations_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT conversations_workspace_id_contact_id_id_key UNIQUE (workspace_id, contact_id, id),
   CONSTRAINT conversations_workspace_id_agent_id_fkey FOREIGN KEY (workspace_id, agent_id) REFERENCES agents(workspace_id, id),
+  CONSTRAINT conversations_workspace_id_awaited_agent_id_fkey FOREIGN KEY (workspace_id, awaited_agent_id) REFERENCES agents(workspace_id, id),
   CONSTRAINT conversations_workspace_id_contact_id_fkey FOREIGN KEY (workspace_id, contact_id) REFERENCES contacts(workspace_id, id),
   CONSTRAINT conversations_workspace_id_flow_version_id_fkey FOREIGN KEY (workspace_id, flow_version_id) REFERENCES flow_versions(workspace_id, id),
+  CONSTRAINT conversations_workspace_id_offered_agent_id_fkey FOREIGN KEY (workspace_id, offered_agent_id) REFERENCES agents(workspace_id, id),
+  CONSTRAINT conversations_workspace_id_preferred_agent_id_fkey FOREIGN KEY (workspace_id, preferred_agent_id) REFERENCES agents(workspace_id, id),
   CONSTRAINT conversations_workspace_id_team_id_fkey FOREIGN KEY (workspace_id, team_id) REFERENCES teams(workspace_id, id),
   CONSTRAINT conversations_check CHECK (((state = 'closed'::text) = (closed_at IS NOT NULL))),
   CONSTRAINT conversations_check1 CHECK (((state <> 'closed'::text) OR (close_requested_at IS NOT NULL))),
   CONSTRAINT conversations_check2 CHECK (((state <> 'assigned'::text) OR ((agent_id IS NOT NULL) AND (assigned_at IS NOT NULL)))),
   CONSTRAINT conversations_check3 CHECK (((agent_id IS NULL) OR (state = ANY (ARRAY['assigned'::text, 'closed'::text])))),
   CONSTRAINT conversations_check4 CHECK (((state <> 'waiting'::text) OR ((team_id IS NOT NULL) AND (waiting_since IS NOT NULL)))),
+  CONSTRAINT conversations_check5 CHECK (((offered_agent_id IS NULL) OR ((state = 'waiting'::text) AND (offer_expires_at IS NOT NULL)))),
+  CONSTRAINT conversations_check6 CHECK (((awaited_agent_id IS NULL) OR ((state = 'waiting'::text) AND (awaited_until IS NOT NULL)))),
+  CONSTRAINT conversations_check7 CHECK (((quiet_since IS NULL) OR (state = ANY (ARRAY['assigned'::text, 'closed'::text])))),
+  CONSTRAINT conversations_check8 CHECK (((due_at IS NULL) = (due_kind IS NULL))),
+  CONSTRAINT conversations_check9 CHECK (((due_at IS NULL) OR (state = ANY (ARRAY['waiting'::text, 'assigned'::text])))),
   CONSTRAINT conversations_priority_check CHECK (((priority >= 0) AND (priority <= 100))),
   CONSTRAINT conversations_source_check CHECK ((source = ANY (ARRAY['contact'::text, 'user'::text, 'api'::text]))),
   CONSTRAINT conversations_state_check CHECK ((state = ANY (ARRAY['enriching'::text, 'routing'::text, 'waiting'::text, 'assigned'::text, 'closed'::text]))),
-  CONSTRAINT conversations_units_check CHECK ((units = 1))
+  CONSTRAINT conversations_units_check CHECK (((units >= 1) AND (units <= 100)))
 )
 WITH (fillfactor=70);
 CREATE INDEX conversations_agent ON public.conversations USING btree (workspace_id, agent_id, id);
+CREATE INDEX conversations_due ON public.conversations USING btree (due_at) WHERE ((due_at IS NOT NULL) AND (close_requested_at IS NULL));
+CREATE INDEX conversations_offered ON public.conversations USING btree (workspace_id, offered_agent_id) WHERE (offered_agent_id IS NOT NULL);
 CREATE UNIQUE INDEX conversations_one_open ON public.conversations USING btree (workspace_id, contact_id) WHERE (closed_at IS NULL);
 CREATE INDEX conversations_open_by_agent ON public.conversations USING btree (workspace_id, agent_id, id) WHERE (closed_at IS NULL);
 CREATE INDEX conversations_open_by_state ON public.conversations USING btree (workspace_id, state, id) WHERE (closed_at IS NULL);
 CREATE INDEX conversations_open_by_team ON public.conversations USING btree (workspace_id, team_id, id) WHERE (closed_at IS NULL);
+CREATE INDEX conversations_queue ON public.conversations USING btree (workspace_id, team_id, COALESCE(awaited_agent_id, '00000000-0000-0000-0000-000000000000'::uuid), queue_key, priority, waiting_since, id) WHERE ((state = 'waiting'::text) AND (close_requested_at IS NULL) AND (offered_agent_id IS NULL));
 CREATE INDEX conversations_stalled ON public.conversations USING btree (progressed_at) WHERE ((state = ANY (ARRAY['enriching'::text, 'routing'::text])) OR ((close_requested_at IS NOT NULL) AND (closed_at IS NULL)));
 CREATE INDEX conversations_team ON public.conversations USING btree (workspace_id, team_id, id);
-CREATE INDEX conversations_waiting ON public.conversations USING btree (workspace_id, team_id, priority DESC, waiting_since, id) WHERE ((state = 'waiting'::text) AND (close_requested_at IS NULL));
 
 CREATE TABLE decisions (
   workspace_id uuid NOT NULL,
@@ -237,10 +282,12 @@ CREATE TABLE outbox (
   created_at timestamp with time zone NOT NULL DEFAULT now(),
   attempts integer NOT NULL DEFAULT 0,
   due_at timestamp with time zone NOT NULL DEFAULT now(),
+  wake_conversation_id uuid,
   CONSTRAINT outbox_pkey PRIMARY KEY (id)
 )
 WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000, autovacuum_vacuum_cost_delay=0);
 CREATE INDEX outbox_shard ON public.outbox USING btree (shard, id);
+CREATE INDEX outbox_wakes ON public.outbox USING btree (shard, id) WHERE (wake_conversation_id IS NOT NULL);
 
 CREATE TABLE reply_keys (
   workspace_id uuid NOT NULL,
@@ -268,23 +315,29 @@ CREATE TABLE teams (
   last_agent_id uuid,
   version integer NOT NULL DEFAULT 1,
   created_at timestamp with time zone NOT NULL DEFAULT now(),
+  settings jsonb NOT NULL DEFAULT '{}'::jsonb,
+  review_at timestamp with time zone,
   CONSTRAINT teams_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT teams_workspace_id_name_key UNIQUE (workspace_id, name),
   CONSTRAINT teams_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id),
   CONSTRAINT teams_workspace_id_last_agent_id_fkey FOREIGN KEY (workspace_id, last_agent_id) REFERENCES agents(workspace_id, id),
-  CONSTRAINT teams_strategy_check CHECK ((strategy = ANY (ARRAY['round_robin'::text, 'least_loaded'::text])))
+  CONSTRAINT teams_strategy_check CHECK ((strategy = ANY (ARRAY['round_robin'::text, 'least_loaded'::text, 'longest_idle'::text, 'most_skilled'::text, 'priority_list'::text])))
 )
 WITH (fillfactor=70);
+CREATE INDEX teams_review ON public.teams USING btree (review_at) WHERE (review_at IS NOT NULL);
 
 CREATE TABLE workspaces (
   id uuid NOT NULL,
   name text NOT NULL,
   default_team_id uuid,
   created_at timestamp with time zone NOT NULL DEFAULT now(),
+  settings jsonb NOT NULL DEFAULT '{}'::jsonb,
+  review_at timestamp with time zone,
   CONSTRAINT workspaces_pkey PRIMARY KEY (id),
   CONSTRAINT workspaces_id_default_team_id_fkey FOREIGN KEY (id, default_team_id) REFERENCES teams(workspace_id, id),
   CONSTRAINT workspaces_name_check CHECK ((name <> ''::text))
 );
+CREATE INDEX workspaces_review ON public.workspaces USING btree (review_at) WHERE (review_at IS NOT NULL);
 
 CREATE OR REPLACE FUNCTION public.refuse_change()
  RETURNS trigger

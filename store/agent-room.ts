@@ -1,0 +1,37 @@
+/** An agent's room: why it may not do for a conversation given by hand, and how it is given back. */
+import type { AgentCandidate } from '../routing/matching.ts';
+import type { Queryable } from './database.ts';
+import { holderOf, type ConversationKey, type ConversationLock } from './locks.ts';
+
+/** Why an agent cannot be given a conversation by hand. Who has it, or has it reserved by an offer, needs no more room for it. */
+export function refuseAgent(
+  agent: AgentCandidate | undefined,
+  conversation: Pick<ConversationLock, 'units' | 'channel' | 'agentId'> & { readonly offeredAgentId?: string | null },
+  { agentId, force }: { agentId: string; force: boolean },
+): 'unknown_agent' | 'no_room' | null {
+  if (agent === undefined) return 'unknown_agent';
+  const { units, channel, agentId: current, offeredAgentId } = conversation;
+  if (force || current === agentId || offeredAgentId === agentId) return null;
+  const limit = channel === null ? undefined : agent.channelLimits[channel];
+  const isChannelFull = limit !== undefined && (agent.channelLoads[channel!] ?? 0) >= limit;
+  return isChannelFull || agent.load + units > agent.capacity ? 'no_room' : null;
+}
+
+/** Gives back what the conversation costs whoever holds it. The caller holds both, moves the conversation, and drains afterwards. */
+export async function releaseHolder(
+  tx: Queryable,
+  { workspaceId }: ConversationKey,
+  conversation: ConversationLock,
+): Promise<void> {
+  const holder = holderOf(conversation);
+  if (holder === null) return;
+  await tx.query({
+    name: 'release-holder',
+    text: `UPDATE agents
+           SET load = load - $3,
+               channel_loads = CASE WHEN $4::text IS NULL THEN channel_loads
+                               ELSE jsonb_set(channel_loads, ARRAY[$4::text], to_jsonb((channel_loads ->> $4)::int - 1)) END
+           WHERE workspace_id = $1 AND id = $2`,
+    values: [workspaceId, holder, conversation.units, conversation.channel],
+  });
+}
