@@ -1,16 +1,16 @@
 /**
- * What one worker at a time does for all, by a lease: mends what stands still, lets silent agents go away, and reads the gauges
- * that describe the whole system rather than a process.
+ * What one worker at a time does for all, by a lease: mends what stands still, and reads the gauges that describe
+ * the whole system rather than a process.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { readSilentAgents, setPresence } from '../store/agents.ts';
 import { acquireLeases, forgetExpiredLeases, releaseLeases } from '../store/leases.ts';
 import { enqueueNudges } from '../store/outbox.ts';
-import { readStalled, readSystemGauges, type SystemGauges } from '../store/upkeep.ts';
+import { readOldestNudgeMs, readStalled, readSystemGauges, readWaitingGauges } from '../store/upkeep.ts';
+import { createSystemGauges } from './system-gauges.ts';
 
 export interface HouseTimer {
   stop(): Promise<void>;
@@ -21,17 +21,19 @@ const leaseTtlMs = 15_000;
 const tickMs = 5_000;
 /** Longer than any step takes in health, retries after a lost race included. */
 const stalledAfterMs = 30_000;
-const heartbeatExpiryMs = 60_000;
 const maxRows = 1_000;
 
 export function startHouseTimer({
   pool,
   metrics,
   logger,
+  maxTeams,
 }: {
   pool: pg.Pool;
   metrics: Metrics;
   logger: Logger;
+  /** With more teams than this, the gauges do not tell them apart. */
+  maxTeams: number;
 }): HouseTimer {
   const owner = randomUUID();
   const stopping = new AbortController();
@@ -39,7 +41,6 @@ export function startHouseTimer({
     'kind',
   ]);
   for (const kind of ['pending', 'flow', 'close']) mended.inc({ kind }, 0);
-  const expired = metrics.counter('agents_expired_total', 'Agents set away because their heartbeat stopped.');
   const gauges = createSystemGauges(metrics);
   /** Who was nudged when: what stands still for good is nudged again after as long as it took to notice. */
   const nudged = new Map<string, number>();
@@ -52,11 +53,9 @@ export function startHouseTimer({
         if (held === undefined) {
           gauges.clear();
         } else {
-          const values = await readSystemGauges(pool);
-          gauges.set(values);
-          // While the outbox itself is late, Temporal is away or behind, and more rows in it would mend nothing.
-          if (values.outboxOldestSeconds * 1_000 < stalledAfterMs) await mendStalled();
-          await expireSilentAgents();
+          gauges.set(await readSystemGauges(pool), await readWaitingGauges(pool, { maxTeams }));
+          // While nudges themselves are late, Temporal is away or behind, and more of them would mend nothing.
+          if ((await readOldestNudgeMs(pool)) < stalledAfterMs) await mendStalled();
           await forgetExpiredLeases(pool);
         }
       } catch (error) {
@@ -80,59 +79,10 @@ export function startHouseTimer({
     if (stalled.length > 0) logger.warn({ contacts: stalled.length }, 'nudged contacts that stood still');
   }
 
-  async function expireSilentAgents(): Promise<void> {
-    for (const agent of await readSilentAgents(pool, { afterMs: heartbeatExpiryMs, maxRows })) {
-      if (stopping.signal.aborted) return;
-      try {
-        const result = await setPresence(pool, { ...agent, status: 'away', ifSilentForMs: heartbeatExpiryMs });
-        // Online still: it was heard in between.
-        if (result.kind === 'set' && result.agent.presence === 'away') expired.inc();
-      } catch (error) {
-        logger.warn({ err: error, agentId: agent.agentId }, 'could not set a silent agent away');
-      }
-    }
-  }
-
   return {
     async stop() {
       stopping.abort();
       await running;
-    },
-  };
-}
-
-/** Reported by the lease's holder only, so that a sum over all workers is right. */
-function createSystemGauges(metrics: Metrics) {
-  const outboxDepth = metrics.gauge('outbox_depth', 'Rows of the outbox that wait to be told.');
-  const outboxOldest = metrics.gauge('outbox_oldest_seconds', 'Age of the oldest row of the outbox.');
-  const conversations = metrics.gauge('conversations_open', 'Open conversations.', ['state']);
-  const longestWait = metrics.gauge('waiting_longest_seconds', 'How long the longest waiting conversation has waited.');
-  const agents = metrics.gauge('agents', 'Agents.', ['presence']);
-  const free = metrics.gauge('agents_free_capacity_units', 'Room of the agents who are online.');
-  const oldestTransaction = metrics.gauge(
-    'database_oldest_transaction_seconds',
-    'Age of the oldest transaction; a long one keeps dead rows of the outbox alive.',
-  );
-  const single = [outboxDepth, outboxOldest, longestWait, free, oldestTransaction];
-  const labelled = [conversations, agents];
-  return {
-    clear() {
-      for (const gauge of single) gauge.remove();
-      // remove() wants the labels' values here; reset() leaves none, whereas it would leave a 0 above.
-      for (const gauge of labelled) gauge.reset();
-    },
-    set(values: SystemGauges) {
-      outboxDepth.set(values.outboxDepth);
-      outboxOldest.set(values.outboxOldestSeconds);
-      for (const state of ['enriching', 'routing', 'waiting', 'assigned']) {
-        conversations.set({ state }, values.conversationsByState[state] ?? 0);
-      }
-      longestWait.set(values.longestWaitSeconds);
-      for (const presence of ['online', 'away', 'offline']) {
-        agents.set({ presence }, values.agentsByPresence[presence] ?? 0);
-      }
-      free.set(values.freeCapacityUnits);
-      oldestTransaction.set(values.oldestTransactionSeconds);
     },
   };
 }

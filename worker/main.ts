@@ -13,6 +13,7 @@ import { createPool } from '../platform/pool.ts';
 import { createShutdown, type Shutdown } from '../platform/shutdown.ts';
 import { connectTemporalWorker, createTemporalClient } from '../platform/temporal-client.ts';
 import { observeAssignments } from '../store/assignment-metrics.ts';
+import { startClocks } from './clocks.ts';
 import { startHouseTimer } from './house-timer.ts';
 import { createRelayMetrics } from './relay-metrics.ts';
 import { startRelay } from './relay.ts';
@@ -32,7 +33,7 @@ async function startWorker(config: Config): Promise<void> {
   const shutdown = createShutdown(logger);
   try {
     const metrics = createMetrics({ component: 'worker' });
-    observeAssignments(metrics);
+    observeAssignments(metrics, { maxTeams: config.metricsMaxTeams });
     const temporalMetrics = await installTemporalMetrics(logger);
     const pool = createPool(config, { applicationName: 'switchyard-worker', logger });
     shutdown.onClose('database pool', () => pool.end());
@@ -88,8 +89,10 @@ async function startWorker(config: Config): Promise<void> {
       metrics: createRelayMetrics(metrics),
     });
     shutdown.onClose('relay', () => relay.stop());
-    const houseTimer = startHouseTimer({ pool, metrics, logger });
+    const houseTimer = startHouseTimer({ pool, metrics, logger, maxTeams: config.metricsMaxTeams });
     shutdown.onClose('house timer', () => houseTimer.stop());
+    const clocks = startClocks({ pool, metrics, logger });
+    shutdown.onClose('clocks', () => clocks.stop());
     const retirement = startRetirement({ pool, client, idleMs: config.actorIdleDays * dayMs, logger });
     shutdown.onClose('retirement', () => retirement.stop());
     ready = true;
