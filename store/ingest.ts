@@ -8,6 +8,8 @@
  *   waits for the first, then reads its contact.
  * - A close while the contact writes: both take the contact's row lock. A message is attached only to a conversation whose
  *   close is not yet requested; otherwise it stays pending and a nudge makes the actor look (I1).
+ * - A conversation that goes quiet while the contact writes: that, too, takes the contact's row lock. Either it sees the message
+ *   and does not, or the message sees that it is quiet and leaves an outbox row that wakes it.
  * - Deadlocks: every statement takes its rows in key order, and the kinds in the order identities, contacts, message keys.
  */
 import type pg from 'pg';
@@ -83,6 +85,8 @@ interface LockedContact {
   readonly id: string;
   sequence: number;
   readonly attachTo: string | null;
+  /** What it attaches to takes nothing of an agent's capacity, and is to be woken. */
+  readonly isQuiet: boolean;
   name: string | null;
   attributes: Record<string, unknown>;
 }
@@ -100,9 +104,9 @@ const lockContactsSql = `
   ORDER BY c.id
   FOR NO KEY UPDATE OF c`;
 
-// A statement of its own: its snapshot is taken after the locks, so a close request is either seen or still to come.
+// A statement of its own: its snapshot is taken after the locks, so a close request or the going quiet is either seen or still to come.
 const attachableSql = `
-  SELECT v.contact_id, v.id
+  SELECT v.contact_id, v.id, v.quiet_since IS NOT NULL AS is_quiet
   FROM unnest($1::uuid[], $2::uuid[]) AS l (workspace_id, id)
   JOIN conversations v USING (workspace_id, id)
   WHERE v.close_requested_at IS NULL AND v.closed_at IS NULL`;
@@ -116,14 +120,14 @@ async function lockContacts(tx: Queryable, drafts: readonly Draft[]): Promise<Ma
     open_conversation_id: string | null;
   }>({ name: 'lock-contacts', text: lockContactsSql, values: [[...wanted.values()], [...wanted.keys()]] });
   const withOpen = rows.filter((row) => row.open_conversation_id !== null);
-  const attachable = new Map<string, string>();
+  const attachable = new Map<string, Attachable>();
   if (withOpen.length > 0) {
-    const found = await tx.query<{ contact_id: string; id: string }>({
+    const found = await tx.query<Attachable>({
       name: 'read-attachable-conversations',
       text: attachableSql,
       values: [withOpen.map((row) => row.workspace_id), withOpen.map((row) => row.open_conversation_id)],
     });
-    for (const row of found.rows) attachable.set(row.contact_id, row.id);
+    for (const row of found.rows) attachable.set(row.contact_id, row);
   }
   return new Map(
     rows.map((row) => [
@@ -132,12 +136,19 @@ async function lockContacts(tx: Queryable, drafts: readonly Draft[]): Promise<Ma
         workspaceId: row.workspace_id,
         id: row.id,
         sequence: row.last_sequence,
-        attachTo: attachable.get(row.id) ?? null,
+        attachTo: attachable.get(row.id)?.id ?? null,
+        isQuiet: attachable.get(row.id)?.is_quiet ?? false,
         name: null,
         attributes: {},
       },
     ]),
   );
+}
+
+interface Attachable {
+  contact_id: string;
+  id: string;
+  is_quiet: boolean;
 }
 
 const claimKeysSql = `
@@ -175,12 +186,14 @@ function sequenceMessage(draft: Draft, contact: LockedContact): SequencedMessage
   return { draft, sequence: contact.sequence, conversationId: contact.attachTo };
 }
 
+// Received now, and not when the transaction began: after whatever happened under the contact's lock before. So a message is older than
+// the quiet of its conversation exactly if it did not find it quiet.
 const writeMessagesSql = `
   WITH message AS (
     INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, channel_id, external_id,
-                          text, attachments, sent_at)
+                          text, attachments, sent_at, received_at)
     SELECT workspace_id, id, contact_id, conversation_id, 'inbound', sequence, channel_id, external_id,
-           text, attachments, sent_at
+           text, attachments, sent_at, statement_timestamp()
     FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::uuid[], $7::text[], $8::text[],
                 $9::jsonb[], $10::timestamptz[])
          AS m (workspace_id, id, contact_id, conversation_id, sequence, channel_id, external_id, text, attachments, sent_at)
@@ -190,9 +203,9 @@ const writeMessagesSql = `
     FROM unnest($11::uuid[], $12::uuid[], $13::bigint[], $14::text[], $15::jsonb[])
          AS u (workspace_id, id, last_sequence, name, attributes)
     WHERE c.workspace_id = u.workspace_id AND c.id = u.id
-  ), nudge AS (
-    INSERT INTO outbox (shard, workspace_id, contact_id)
-    SELECT * FROM unnest($16::smallint[], $17::uuid[], $18::uuid[])
+  ), told AS (
+    INSERT INTO outbox (shard, workspace_id, contact_id, wake_conversation_id)
+    SELECT * FROM unnest($16::smallint[], $17::uuid[], $18::uuid[], $19::uuid[])
   )
   INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
   SELECT workspace_id, 'message.received', conversation_id, contact_id,
@@ -207,7 +220,7 @@ async function writeMessages(
   contacts: ReadonlyMap<string, LockedContact>,
 ): Promise<void> {
   const touched = [...new Set(rows.map((row) => row.draft.contactId))].map((id) => contacts.get(id)!);
-  const nudged = touched.filter((contact) => contact.attachTo === null);
+  const told = touched.filter((contact) => contact.attachTo === null || contact.isQuiet);
   await tx.query({
     name: 'write-messages',
     text: writeMessagesSql,
@@ -227,12 +240,14 @@ async function writeMessages(
       touched.map((contact) => contact.sequence),
       touched.map((contact) => contact.name),
       touched.map((contact) => JSON.stringify(contact.attributes)),
-      nudged.map((contact) => shardOf(contact.id)),
-      nudged.map((contact) => contact.workspaceId),
-      nudged.map((contact) => contact.id),
+      told.map((contact) => shardOf(contact.id)),
+      told.map((contact) => contact.workspaceId),
+      told.map((contact) => contact.id),
+      // Null where nothing is open: a nudge.
+      told.map((contact) => contact.attachTo),
     ],
   });
-  if (nudged.length > 0) await announceNudges(tx);
+  if (told.length > 0) await announceNudges(tx);
 }
 
 const acceptedOf = ({ draft, sequence, conversationId }: SequencedMessage): AcceptedMessage => ({

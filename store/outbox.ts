@@ -1,6 +1,7 @@
 /**
- * What actors must still be told. A row is written in the transaction that makes it necessary and deleted only after Temporal
- * has answered, so a crash anywhere sends it again; nudges are idempotent.
+ * What must still be done outside the transaction that makes it necessary: actors to be told, and quiet conversations to be woken. A row is
+ * written in that transaction and deleted only after Temporal has answered, or the waking has committed, so a crash anywhere does it
+ * again; all of it is idempotent.
  */
 import type { Queryable } from './database.ts';
 
@@ -22,6 +23,8 @@ export interface OutboxEntry {
 export interface OutboxRow extends OutboxEntry {
   readonly id: number;
   readonly attempts: number;
+  /** Set: the contact wrote to this conversation while it was quiet. No actor has to know. Ingest writes these rows. */
+  readonly wakeConversationId: string | null;
 }
 
 /** Writes entries and, once for all of them, wakes the relays when the transaction commits. */
@@ -50,45 +53,59 @@ export async function announceNudges(tx: Queryable): Promise<void> {
 }
 
 /**
- * Due rows of the given shards, oldest first, leaving out contacts already being told. Only the shards' lease holder calls it. Shard
- * by shard along the index, so that a long outbox after an outage is not sorted anew for every read.
+ * Due rows of the given shards, oldest first, leaving out contacts already being told and conversations already being woken. Only the
+ * shards' lease holder calls it. Shard by shard along the index, so that a long outbox after an outage is not sorted anew for every read.
+ * Wakes are read by an index of their own: they must not wait behind nudges that cannot be delivered.
  *
  * `BETWEEN` and the shard in the order say nothing new. With `=` the planner walked the primary key instead, past the rows of all other
  * shards: 450 ms for a drained shard beside 375,000 rows.
  */
-export async function readDueNudges(
+export async function readDueRows(
   db: Queryable,
-  {
-    shards,
-    busyContactIds,
-    maxRowsPerShard,
-  }: { shards: readonly number[]; busyContactIds: readonly string[]; maxRowsPerShard: number },
+  { shards, nudges, wakes }: { shards: readonly number[]; nudges: DueRows; wakes: DueRows },
 ): Promise<OutboxRow[]> {
   const { rows } = await db.query<OutboxRow>({
-    name: 'read-due-nudges',
+    name: 'read-due-rows',
     text: `SELECT due.id, due.attempts, due.workspace_id AS "workspaceId", due.contact_id AS "contactId",
-                  due.close_conversation_id AS "closeConversationId"
+                  due.close_conversation_id AS "closeConversationId", due.wake_conversation_id AS "wakeConversationId"
            FROM unnest($1::smallint[]) AS held (shard)
            CROSS JOIN LATERAL (
-             SELECT * FROM outbox o
-             WHERE o.shard BETWEEN held.shard AND held.shard AND o.due_at <= now() AND o.contact_id <> ALL($2::uuid[])
-             ORDER BY o.shard, o.id LIMIT $3
+             (SELECT * FROM outbox o
+              WHERE o.shard BETWEEN held.shard AND held.shard AND o.due_at <= now() AND o.wake_conversation_id IS NULL
+                AND o.contact_id <> ALL($2::uuid[])
+              ORDER BY o.shard, o.id LIMIT $3)
+             UNION ALL
+             (SELECT * FROM outbox o
+              WHERE o.shard BETWEEN held.shard AND held.shard AND o.due_at <= now() AND o.wake_conversation_id IS NOT NULL
+                AND o.wake_conversation_id <> ALL($4::uuid[])
+              ORDER BY o.shard, o.id LIMIT $5)
            ) due
            ORDER BY due.id`,
-    values: [shards, busyContactIds, maxRowsPerShard],
+    values: [shards, nudges.busyIds, nudges.maxRowsPerShard, wakes.busyIds, wakes.maxRowsPerShard],
   });
   return rows;
 }
 
-/** By id, not by contact: a row written meanwhile must still be sent. */
-export async function deleteNudges(db: Queryable, ids: readonly number[]): Promise<void> {
-  await db.query({ name: 'delete-nudges', text: 'DELETE FROM outbox WHERE id = ANY($1::bigint[])', values: [ids] });
+interface DueRows {
+  /** Contacts, or for wakes conversations, to leave out. */
+  readonly busyIds: readonly string[];
+  /** 0 reads none. */
+  readonly maxRowsPerShard: number;
 }
 
-/** Puts a contact's rows off, doubling from 0.2 s to a minute, so that one that cannot be told blocks no other. */
-export async function postponeNudges(db: Queryable, ids: readonly number[]): Promise<void> {
+/** By id, not by contact: a row written meanwhile must still be sent. */
+export async function deleteRows(db: Queryable, ids: readonly number[]): Promise<void> {
   await db.query({
-    name: 'postpone-nudges',
+    name: 'delete-outbox-rows',
+    text: 'DELETE FROM outbox WHERE id = ANY($1::bigint[])',
+    values: [ids],
+  });
+}
+
+/** Puts rows off, doubling from 0.2 s to a minute, so that a contact that cannot be told blocks no other. */
+export async function postponeRows(db: Queryable, ids: readonly number[]): Promise<void> {
+  await db.query({
+    name: 'postpone-outbox-rows',
     text: `UPDATE outbox
            SET attempts = attempts + 1, due_at = now() + least(interval '0.2 s' * 2 ^ least(attempts, 12), interval '1 min')
            WHERE id = ANY($1::bigint[])`,

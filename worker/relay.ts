@@ -1,5 +1,5 @@
 /**
- * The relay: tells actors what the outbox says, and deletes a row only after Temporal's answer.
+ * The relay: does what the outbox says, and deletes a row only when it is done: actors are told, quiet conversations are woken.
  *
  * - Shards of the contact hash are leased, so that several workers share the outbox without locking rows; each takes its fair part
  *   and gives back what is too much when another joins. Two that overlap for a moment send twice, which nudges allow.
@@ -7,6 +7,8 @@
  * - Every signal starts the actor if none runs, so no actor has to be created first, and a lost one comes back.
  * - A contact that cannot be told is put off by itself, further each time; all others go on. While the server is away nothing is
  *   put off: the relay pauses and then drains.
+ * - Wakes need the database only. They are read and carried out beside the deliveries, so that neither an absent Temporal nor a long
+ *   outbox holds them up. Against the nudges and closes of their contact any order is right: a wake looks at what it finds.
  */
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
@@ -14,7 +16,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isGrpcServiceError, type Client } from '@temporalio/client';
 import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
-import { deleteNudges, outboxChannel, postponeNudges, readDueNudges, type OutboxRow } from '../store/outbox.ts';
+import { deleteRows, outboxChannel, postponeRows, readDueRows, type OutboxRow } from '../store/outbox.ts';
+import { wakeConversation } from '../store/quiet.ts';
 import {
   closeConversationSignal,
   contactWorkflowId,
@@ -41,6 +44,8 @@ export interface Relay {
 
 /** Deliveries under way at a time: enough to hide the server's latency, few enough not to flood it after an outage. */
 const maxDeliveries = 64;
+/** Each takes a connection of the pool that activities use, too. */
+const maxWakes = 4;
 /** Only a fallback: a notification wakes the relay. */
 const pollMs = 250;
 const pauseMs = 500;
@@ -54,7 +59,10 @@ export function startRelay(options: RelayOptions): Relay {
   const leases = createShardLeases({ pool, owner: randomUUID(), logger });
   const bell = createBell();
   const listening = listen(pool, bell.ring, stopping.signal, logger);
+  /** By contact. */
   const deliveries = new Map<string, Promise<void>>();
+  /** By conversation. */
+  const wakes = new Map<string, Promise<void>>();
   let away = false;
   let answeredAt = -Infinity;
   const running = run();
@@ -71,27 +79,37 @@ export function startRelay(options: RelayOptions): Relay {
         await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       }
     }
-    await Promise.all(deliveries.values());
+    await Promise.all([...deliveries.values(), ...wakes.values()]);
     await leases.release();
   }
 
-  /** Starts a delivery for each contact that has due rows and none under way. */
+  /** Starts a delivery for each contact, and a wake for each conversation, that has due rows and none under way. */
   async function dispatchDue(shards: readonly number[]): Promise<number> {
     const room = maxDeliveries - deliveries.size;
-    if (room <= 0) return 0;
-    const rows = await readDueNudges(pool, {
+    const wakeRoom = maxWakes - wakes.size;
+    if (room <= 0 && wakeRoom <= 0) return 0;
+    const rows = await readDueRows(pool, {
       shards,
-      busyContactIds: [...deliveries.keys()],
-      maxRowsPerShard: Math.ceil((room * 8) / shards.length),
+      nudges: { busyIds: [...deliveries.keys()], maxRowsPerShard: Math.ceil((room * 8) / shards.length) },
+      wakes: { busyIds: [...wakes.keys()], maxRowsPerShard: Math.ceil((wakeRoom * 8) / shards.length) },
     });
-    for (const [contactId, contactRows] of [...groupByContact(rows)].slice(0, room)) {
-      const delivery = deliver(contactRows).finally(() => {
-        deliveries.delete(contactId);
-        bell.ring();
-      });
-      deliveries.set(contactId, delivery);
+    const nudges = rows.filter((row) => row.wakeConversationId === null);
+    const calls = rows.filter((row) => row.wakeConversationId !== null);
+    for (const [contactId, group] of [...groupBy(nudges, (row) => row.contactId)].slice(0, room)) {
+      track(deliveries, contactId, deliver(group));
+    }
+    for (const [conversationId, group] of [...groupBy(calls, (row) => row.wakeConversationId!)].slice(0, wakeRoom)) {
+      track(wakes, conversationId, wake(conversationId, group));
     }
     return rows.length;
+  }
+
+  function track(underWay: Map<string, Promise<void>>, key: string, work: Promise<void>): void {
+    const tracked = work.finally(() => {
+      underWay.delete(key);
+      bell.ring();
+    });
+    underWay.set(key, tracked);
   }
 
   async function deliver(rows: readonly OutboxRow[]): Promise<void> {
@@ -101,7 +119,7 @@ export function startRelay(options: RelayOptions): Relay {
       await options.client.withDeadline(Date.now() + deadlineMs, () => tellActor(options, rows));
       away = false;
       answeredAt = performance.now();
-      await deleteNudges(pool, ids);
+      await deleteRows(pool, ids);
       metrics.delivered.inc(ids.length);
     } catch (error) {
       metrics.failed.inc();
@@ -116,7 +134,21 @@ export function startRelay(options: RelayOptions): Relay {
         { err: error, contactId: rows[0]!.contactId, attempts: rows[0]!.attempts },
         'could not tell an actor',
       );
-      await postponeNudges(pool, ids).catch(() => undefined);
+      await postponeRows(pool, ids).catch(() => undefined);
+    }
+  }
+
+  async function wake(conversationId: string, rows: readonly OutboxRow[]): Promise<void> {
+    const ids = rows.map((row) => row.id);
+    const { workspaceId, contactId } = rows[0]!;
+    try {
+      await wakeConversation(pool, { workspaceId, contactId, conversationId });
+      await deleteRows(pool, ids);
+      metrics.woken.inc(ids.length);
+    } catch (error) {
+      metrics.wakeFailures.inc();
+      logger.error({ err: error, conversationId, attempts: rows[0]!.attempts }, 'could not wake a conversation');
+      await postponeRows(pool, ids).catch(() => undefined);
     }
   }
 
@@ -162,11 +194,12 @@ function isServerAway(error: unknown): boolean {
   return false;
 }
 
-function groupByContact(rows: readonly OutboxRow[]): Map<string, OutboxRow[]> {
+function groupBy(rows: readonly OutboxRow[], keyOf: (row: OutboxRow) => string): Map<string, OutboxRow[]> {
   const groups = new Map<string, OutboxRow[]>();
   for (const row of rows) {
-    const group = groups.get(row.contactId);
-    if (group === undefined) groups.set(row.contactId, [row]);
+    const key = keyOf(row);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [row]);
     else group.push(row);
   }
   return groups;

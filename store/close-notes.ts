@@ -1,0 +1,70 @@
+/** What an agent must, may or must not note when closing: the workspace's rule, and its list of categories. */
+import type { Queryable } from './database.ts';
+import { withDefaultSettings, type WorkspaceSettings } from './settings.ts';
+
+export interface GivenNotes {
+  readonly category?: string;
+  readonly summary?: string;
+}
+
+/** Why one of the notes does not fit. */
+export interface NoteFault {
+  readonly field: 'category' | 'summary';
+  readonly fault: 'not_wanted' | 'missing' | 'unknown';
+}
+
+export interface NoteRules {
+  readonly notes: WorkspaceSettings['closeNotes'];
+  /** The first by name; none when the workspace leaves the choice of words to its agents. */
+  readonly categories: readonly string[];
+  readonly categoryCount: number;
+  /** Whether the category that was given is one of them. */
+  readonly isKnown: boolean;
+}
+
+/** Blank text counts as left out. */
+export function findNoteFaults(rules: NoteRules, { category, summary }: GivenNotes): NoteFault[] {
+  const { notes, categoryCount, isKnown } = rules;
+  const given = { category: !isBlank(category), summary: !isBlank(summary) };
+  const faults: NoteFault[] = [];
+  for (const field of ['category', 'summary'] as const) {
+    if (notes === 'off' && given[field]) faults.push({ field, fault: 'not_wanted' });
+    if (requiredFields[notes].has(field) && !given[field]) faults.push({ field, fault: 'missing' });
+  }
+  const isOneOfThem = categoryCount === 0 || isKnown || category === undefined;
+  if (!isOneOfThem && !faults.some(({ field }) => field === 'category')) {
+    faults.push({ field: 'category', fault: 'unknown' });
+  }
+  return faults;
+}
+
+const isBlank = (text: string | undefined): boolean => text === undefined || text.trim() === '';
+
+const requiredFields: Record<WorkspaceSettings['closeNotes'], ReadonlySet<NoteFault['field']>> = {
+  off: new Set(),
+  optional: new Set(),
+  category_required: new Set(['category']),
+  both_required: new Set(['category', 'summary']),
+};
+
+/** As many as a reader takes in; the whole list has a call of its own. */
+const maxNamedCategories = 20;
+
+export async function readNoteRules(
+  db: Queryable,
+  workspaceId: string,
+  category: string | undefined,
+): Promise<NoteRules> {
+  const { rows } = await db.query<Omit<NoteRules, 'notes'> & { settings: Partial<WorkspaceSettings> }>({
+    name: 'read-note-rules',
+    text: `SELECT w.settings, coalesce(c.names[1:$3], '{}') AS categories, coalesce(cardinality(c.names), 0) AS "categoryCount",
+                  coalesce($2::text = ANY(c.names), false) AS "isKnown"
+           FROM workspaces w
+           CROSS JOIN LATERAL (SELECT array_agg(name ORDER BY name) AS names FROM close_categories
+                               WHERE workspace_id = w.id) c
+           WHERE w.id = $1`,
+    values: [workspaceId, category ?? null, maxNamedCategories],
+  });
+  const { settings, ...rules } = rows[0]!;
+  return { ...rules, notes: withDefaultSettings(settings).closeNotes };
+}
