@@ -7,6 +7,7 @@ import { answerClientError, answerErrors, sendProblem } from './error-answers.ts
 import { measureRequests } from './http-metrics.ts';
 import { agentsRoutes } from './routes/agents.ts';
 import { channelsRoutes } from './routes/channels.ts';
+import { closeCategoriesRoutes } from './routes/close-categories.ts';
 import { contactsRoutes } from './routes/contacts.ts';
 import { conversationMessagesRoutes } from './routes/conversation-messages.ts';
 import { conversationsRoutes } from './routes/conversations.ts';
@@ -15,7 +16,10 @@ import { flowsRoutes } from './routes/flows.ts';
 import { healthRoutes } from './routes/health.ts';
 import { keysRoutes } from './routes/keys.ts';
 import { messagesRoutes } from './routes/messages.ts';
+import { offersRoutes } from './routes/offers.ts';
+import { queuesRoutes } from './routes/queues.ts';
 import { teamsRoutes } from './routes/teams.ts';
+import { workspaceRoutes } from './routes/workspace.ts';
 import { ajvOptions, prepareValidation } from './validation.ts';
 
 /** The whole HTTP interface, not yet listening. It owns none of what it is given: the caller closes those after the app. */
@@ -48,11 +52,15 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     contactsRoutes,
     conversationsRoutes,
     conversationMessagesRoutes,
+    offersRoutes,
     agentsRoutes,
     teamsRoutes,
+    queuesRoutes,
     flowsRoutes,
     eventsRoutes,
     channelsRoutes,
+    closeCategoriesRoutes,
+    workspaceRoutes,
     keysRoutes,
   ];
   for (const createRoutes of resources) await app.register(createRoutes(deps), { prefix: '/v1' });

@@ -1,4 +1,5 @@
-import { explainAssignment, type AssignmentExplanation } from '../routing/matching.ts';
+import { explainAssignment, type AssignmentExplanation } from '../routing/explanation.ts';
+import { describeSkill, type SkillRequirement } from '../routing/requirements.ts';
 import type { DecisionRow } from '../store/conversations.ts';
 
 /** One sentence for people. The detail is what was stored at the time, perhaps by an older version: it may lack anything. */
@@ -15,14 +16,72 @@ export function summarizeDecision({ kind, detail }: Pick<DecisionRow, 'kind' | '
 
 function summarizeAssignment(detail: Record<string, unknown>): string {
   if (isExplanation(detail)) return explainAssignment(detail);
+  if (typeof detail['offer'] === 'string') return summarizeOffer(detail['offer'], detail);
+  if (Array.isArray(detail['rings'])) return summarizeRings(detail['rings']);
   const by = typeof detail['byAgentId'] === 'string' ? `Agent ${detail['byAgentId']}` : 'A person';
   const note = typeof detail['note'] === 'string' && detail['note'] !== '' ? ` Note: ${detail['note']}` : '';
-  if (typeof detail['chosen'] !== 'string') {
-    const queue = typeof detail['teamId'] === 'string' ? `the queue of team ${detail['teamId']}` : 'a queue';
-    return `${by} put the conversation into ${queue}.${note}`;
-  }
+  if (typeof detail['chosen'] !== 'string') return `${summarizeQueueing(by, detail)}.${note}`;
   const forced = detail['forced'] === true ? ', over the capacity' : '';
   return `${by} assigned the conversation to agent ${detail['chosen']}${forced}.${note}`;
+}
+
+function summarizeOffer(outcome: string, detail: Record<string, unknown>): string {
+  const agent = typeof detail['agentId'] === 'string' ? `Agent ${detail['agentId']}` : 'The agent';
+  const reason = typeof detail['reason'] === 'string' ? detail['reason'].replace(/[\s.]+$/, '').trim() : '';
+  switch (outcome) {
+    case 'accepted':
+      return `${agent} accepted the offer.`;
+    case 'rejected':
+      return endSentence(`${agent} rejected the offer${reason === '' ? '' : `: ${reason}`}`);
+    case 'expired':
+      return `${agent} did not answer the offer in time.`;
+    default:
+      return `The offer to ${agent.toLowerCase()} was withdrawn.`;
+  }
+}
+
+/** Those that have passed, as many as there were due at once. */
+function summarizeRings(rings: readonly unknown[]): string {
+  const told = objectsIn(rings).map(summarizePassedRing);
+  const rest = told.length > MAX_SHOWN ? ` ${count(told.length - MAX_SHOWN, 'ring')} more passed.` : '';
+  return told.length === 0 ? 'A ring passed.' : `${told.slice(0, MAX_SHOWN).join(' ')}${rest}`;
+}
+
+function summarizePassedRing({ afterSeconds, change, levels, teamId, then }: Record<string, unknown>): string {
+  const after = `After ${String(afterSeconds)} s`;
+  switch (change) {
+    case 'relax': {
+      const relaxed = objectsIn(levels).map(({ skill, level }) =>
+        level === 0 ? `${String(skill)} was dropped` : `${String(skill)} was relaxed to ≥ ${String(level)}`,
+      );
+      return `${after} ${relaxed.length === 0 ? 'less was asked for' : listShown(relaxed)}.`;
+    }
+    case 'overflow':
+      return `${after} it overflowed to team ${String(teamId)}.`;
+    case 'fallback':
+      return then === 'close'
+        ? `Nobody was available for ${String(afterSeconds)} s, so it was closed.`
+        : `${after} nobody had been available, and it was left waiting.`;
+    default:
+      return `${after} a ring passed.`;
+  }
+}
+
+function summarizeQueueing(by: string, detail: Record<string, unknown>): string {
+  const queue = typeof detail['teamId'] === 'string' ? `the queue of team ${detail['teamId']}` : 'a queue';
+  const agent = typeof detail['from'] === 'string' ? `agent ${detail['from']}` : 'the agent';
+  switch (detail['reason']) {
+    case 'agent_offline':
+      return `The conversation went back to ${queue}, because ${agent} is offline`;
+    case 'silence':
+      return `The conversation went back to ${queue}, because ${agent} did not reply in time`;
+    case 'woken_without_room':
+      return `The contact wrote again and ${agent} had no room, so the conversation went back to ${queue}`;
+    case 'transferred':
+      return `${by} transferred the conversation to ${queue}`;
+    default:
+      return `${by} put the conversation into ${queue}`;
+  }
 }
 
 function isExplanation(detail: object): detail is AssignmentExplanation {
@@ -36,13 +95,57 @@ function summarizeRouting(detail: Record<string, unknown>): string {
   const evaluated = Array.isArray(detail['evaluated']) ? (detail['evaluated'] as unknown[]) : [];
   const failed = evaluated.filter((branch) => isObject(branch) && typeof branch['error'] === 'string').length;
   const failures = failed === 0 ? '' : ` ${count(failed, 'condition')} could not be evaluated and counted as false.`;
+  const more = `${summarizeRequirements(detail)}${failures}`;
+  const number = detail['flowVersionNumber'];
+  const version = typeof number === 'number' ? ` of flow version ${number}` : '';
   if (typeof detail['branch'] === 'string') {
-    return `The branch “${detail['branch']}” applied and chose ${team}${priority}.${failures}`;
+    return `The branch “${detail['branch']}”${version} applied and chose ${team}${priority}.${more}`;
   }
   const tried =
     evaluated.length === 0 ? 'The flow has no branch' : `None of ${count(evaluated.length, 'branch')} applied`;
-  return `${tried}, so “otherwise” chose ${team}${priority}.${failures}`;
+  return `${tried}, so “otherwise”${version} chose ${team}${priority}.${more}`;
 }
+
+function summarizeRequirements({ requirements, missingFields }: Record<string, unknown>): string {
+  const { skills, rings } = isObject(requirements) ? requirements : {};
+  const asked = listShown(objectsIn(skills).filter(isSkill).map(describeSkill));
+  const changes = objectsIn(rings).map(summarizeRing);
+  const clauses = [...(asked === '' ? [] : [`asks for ${asked}`]), ...changes.slice(0, MAX_SHOWN)];
+  const rest = changes.length > MAX_SHOWN ? `; then ${count(changes.length - MAX_SHOWN, 'ring')} more` : '';
+  const told =
+    clauses.length === 0 ? '' : ` It ${asked === '' ? 'asks for no skill; ' : ''}${clauses.join('; ')}${rest}.`;
+  return `${told}${summarizeMissing(Array.isArray(missingFields) ? missingFields.map(String) : [])}`;
+}
+
+function summarizeMissing(fields: readonly string[]): string {
+  if (fields.length === 0) return '';
+  const shown = listShown(fields);
+  return fields.length === 1
+    ? ` The field ${shown} names no skill, so it asks for none.`
+    : ` The fields ${shown} name no skill, so they ask for none.`;
+}
+
+function isSkill(value: Record<string, unknown>): value is Record<string, unknown> & SkillRequirement {
+  return 'skill' in value && 'level' in value && 'preferred' in value;
+}
+
+/** Such as `after 30 s relaxed to spanish ≥ 2`. */
+function summarizeRing({ afterSeconds, kind, levels, teamId, then }: Record<string, unknown>): string {
+  const after = `after ${String(afterSeconds)} s`;
+  switch (kind) {
+    case 'relax':
+      return `${after} ${listShown(objectsIn(levels).map(summarizeLevel))}`;
+    case 'overflow':
+      return `${after} overflow to team ${String(teamId)}`;
+    case 'fallback':
+      return `${after} ${then === 'close' ? 'closed' : 'left waiting'}`;
+    default:
+      return `${after} a change`;
+  }
+}
+
+const summarizeLevel = ({ skill, level }: Record<string, unknown>): string =>
+  level === 0 ? `${String(skill)} dropped` : `relaxed to ${String(skill)} ≥ ${String(level)}`;
 
 function summarizeEnrichment(detail: Record<string, unknown>): string {
   const fields = isObject(detail['fields']) ? Object.entries(detail['fields']) : [];
@@ -58,6 +161,20 @@ const MAX_SHOWN = 10;
 function count(number: number, thing: string): string {
   if (number === 1) return `1 ${thing}`;
   return `${number} ${thing}${thing.endsWith('ch') ? 'es' : 's'}`;
+}
+
+/** What people wrote may end like a sentence already. */
+function endSentence(text: string): string {
+  return /[!?…]$/.test(text) ? text : `${text}.`;
+}
+
+function listShown(parts: readonly string[]): string {
+  const rest = parts.length > MAX_SHOWN ? ` and ${parts.length - MAX_SHOWN} more` : '';
+  return `${parts.slice(0, MAX_SHOWN).join(', ')}${rest}`;
+}
+
+function objectsIn(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter(isObject) : [];
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

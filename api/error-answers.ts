@@ -5,7 +5,8 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { BatcherClosedError, QueueFullError } from '../platform/micro-batcher.ts';
 import { isDatabaseUnavailable } from '../platform/pool.ts';
 import { PROBLEM_CONTENT_TYPE, Problem, problem, type FieldFault, type ProblemName } from './problems.ts';
-import { describeFaults, type ValidationFault } from './validation.ts';
+import type { ValidationFault } from './fault-words.ts';
+import { describeFaults } from './validation.ts';
 
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler((error: Error, request, reply) => sendProblem(error, request, reply));

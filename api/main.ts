@@ -26,7 +26,7 @@ async function startApi(config: Config): Promise<void> {
     const ingestPool = createIngestPool(config, logger);
     shutdown.onClose('ingest database pool', () => ingestPool.end());
     measurePools({ main: pool, ingest: ingestPool }, metrics);
-    observeAssignments(metrics);
+    observeAssignments(metrics, { maxTeams: config.metricsMaxTeams });
 
     const metricsServer = await startMetricsServer({
       registry: metrics.registry,

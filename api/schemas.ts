@@ -20,6 +20,8 @@ const UUID = new RegExp(UUID_PATTERN);
 export const Id = Type.String({
   pattern: UUID_PATTERN,
   description: 'UUIDv7, in lower case',
+  fault: 'is no id',
+  mend: 'Send an id as this API gave it out.',
   examples: ['01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11'],
 });
 
@@ -33,6 +35,19 @@ export function SafeText(
   options: { minLength?: number; description?: string; examples?: string[] } = {},
 ) {
   return Type.String({ minLength: 1, maxLength, ...options });
+}
+
+/** What people call something: with blanks at its ends, two names would look the same. Sound for other texts that people compare. */
+export function NameText(maxLength: number, options: { description?: string; examples?: string[] } = {}) {
+  return Type.String({
+    minLength: 1,
+    maxLength,
+    // Empty text is for minLength to tell.
+    pattern: String.raw`^(\S([\s\S]*\S)?)?$`,
+    fault: 'is blank, or begins or ends with a blank',
+    mend: 'Send a name without blanks at its ends.',
+    ...options,
+  });
 }
 
 /** Plain values become `type: [..., 'null']`, which the serialiser writes faster than an alternative of two schemas. */
@@ -52,6 +67,8 @@ export const TimestampInput = Type.String({
   format: 'date-time',
   pattern: '^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:[.][0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})$',
   description: 'RFC 3339 date-time with an offset',
+  fault: 'is no point in time',
+  mend: 'Send a date and time with an offset, such as 2026-03-01T09:30:00Z.',
   examples: ['2026-03-01T09:30:00Z'],
 });
 

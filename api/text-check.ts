@@ -13,11 +13,20 @@ const ALL_UNSTORABLE = new RegExp(UNSTORABLE, 'gu');
  * a hostile body cannot exhaust the stack here or further in; and so is the number of values, because the validation that follows
  * makes an object for each that is wrong, however short the schema's lists are.
  */
-export function findTextFaults(body: unknown, maxValues = MAX_VALUES): FieldFault[] {
-  if (countValues(body, maxValues) > maxValues) return [{ field: '', message: `holds more than ${maxValues} values` }];
-  const faults: FieldFault[] = [];
-  collectFaults(body, '', 0, faults);
-  return faults;
+export function checkTexts(body: unknown, maxValues = MAX_VALUES): TextCheck {
+  if (countValues(body, maxValues) > maxValues) {
+    const message = `holds more than ${maxValues} values`;
+    return { faults: [{ field: '', message, mend: 'Send fewer values.' }], isBounded: false };
+  }
+  const check: TextCheck = { faults: [], isBounded: true };
+  collectFaults(body, '', 0, check);
+  return check;
+}
+
+export interface TextCheck {
+  readonly faults: FieldFault[];
+  /** False where it is too large or too deep to be looked at any further. */
+  isBounded: boolean;
 }
 
 /** Stops soon after `limit`. Without recursion, since depth is not bounded yet. */
@@ -33,7 +42,8 @@ function countValues(body: unknown, limit: number): number {
   return count;
 }
 
-function collectFaults(value: unknown, field: string, depth: number, faults: FieldFault[]): void {
+function collectFaults(value: unknown, field: string, depth: number, check: TextCheck): void {
+  const { faults } = check;
   if (faults.length >= MAX_FAULTS) return;
   if (typeof value === 'string') {
     if (UNSTORABLE.test(value)) addFault(faults, field);
@@ -41,23 +51,28 @@ function collectFaults(value: unknown, field: string, depth: number, faults: Fie
   }
   if (typeof value !== 'object' || value === null) return;
   if (depth >= MAX_DEPTH) {
-    faults.push({ field, message: `is nested deeper than ${MAX_DEPTH} levels` });
+    check.isBounded = false;
+    faults.push({ field, message: `is nested deeper than ${MAX_DEPTH} levels`, mend: 'Send a flatter value.' });
     return;
   }
   if (Array.isArray(value)) {
-    for (const [index, item] of value.entries()) collectFaults(item, `${field}/${index}`, depth + 1, faults);
+    for (const [index, item] of value.entries()) collectFaults(item, `${field}/${index}`, depth + 1, check);
     return;
   }
   for (const [name, member] of Object.entries(value)) {
     const memberField = `${field}/${escapePointer(name)}`;
-    // An answer must not hold what it refuses, so the name is told with the culprits replaced.
-    if (UNSTORABLE.test(name)) collectFaults(name, memberField.replaceAll(ALL_UNSTORABLE, '\ufffd'), depth, faults);
-    else collectFaults(member, memberField, depth + 1, faults);
+    if (UNSTORABLE.test(name)) collectFaults(name, maskUnstorable(memberField), depth, check);
+    else collectFaults(member, memberField, depth + 1, check);
   }
 }
 
 function addFault(faults: FieldFault[], field: string): void {
   faults.push({ field, message: 'contains U+0000 or a lone surrogate, which cannot be stored', mend: 'Remove it.' });
+}
+
+/** An answer must not hold what it refuses, so a name is told with the culprits replaced. */
+export function maskUnstorable(name: string): string {
+  return name.replaceAll(ALL_UNSTORABLE, '\ufffd');
 }
 
 /** One segment of a JSON pointer (RFC 6901). */

@@ -1,7 +1,8 @@
-import type { FastifyInstance, FastifyServerOptions } from 'fastify';
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions, preValidationHookHandler } from 'fastify';
 import { Value } from 'typebox/value';
+import { faultKeywords, wordFault, type ValidationFault } from './fault-words.ts';
 import { problem, type FieldFault } from './problems.ts';
-import { escapePointer, findTextFaults } from './text-check.ts';
+import { checkTexts, escapePointer, maskUnstorable } from './text-check.ts';
 
 const MAX_FAULTS = 50;
 
@@ -14,24 +15,14 @@ export const ajvOptions: NonNullable<FastifyServerOptions['ajv']> = {
     allErrors: true,
     allowUnionTypes: true,
     coerceTypes: false,
+    keywords: faultKeywords,
     removeAdditional: false,
     useDefaults: true,
     verbose: true,
   },
 };
 
-/** What Ajv tells of a fault, as far as it is used here. */
-export interface ValidationFault {
-  keyword: string;
-  instancePath: string;
-  message?: string;
-  params: Record<string, unknown>;
-  /** With `verbose`. */
-  parentSchema?: { description?: string };
-  propertyName?: string;
-}
-
-/** Before a body is validated, it is searched for text that cannot be stored; query parameters get their types. */
+/** Before a body is validated, it is searched for what cannot be stored; query parameters get their types. */
 export function prepareValidation(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
     const schema = route.schema?.querystring as Parameters<typeof Value.Convert>[0] | undefined;
@@ -47,17 +38,31 @@ export function prepareValidation(app: FastifyInstance): void {
   });
   app.addHook('preValidation', (request, _reply, done) => {
     if (typeof request.body !== 'object' || request.routeOptions.config.checksTextItself === true) return done();
-    const errors = findTextFaults(request.body);
+    const errors = findUnstorable(request.body, request.getValidationFunction('body'));
     done(errors.length === 0 ? undefined : problem('invalid_request', { errors }));
   });
 }
 
+/** Faults of a body that cannot be stored, with those that `validate` finds beside them; none where all of it can be. */
+export function findUnstorable(body: unknown, validate: Validate | undefined, maxValues?: number): FieldFault[] {
+  const { faults, isBounded } = checkTexts(body, maxValues);
+  if (faults.length === 0 || !isBounded || validate === undefined) return faults;
+  return [...faults, ...findSchemaFaults(body, validate)].slice(0, MAX_FAULTS);
+}
+
+export function findSchemaFaults(body: unknown, validate: Validate): FieldFault[] {
+  return validate(body) ? [] : describeFaults((validate.errors ?? []) as ValidationFault[], 'pointer');
+}
+
+type Validate = NonNullable<ReturnType<FastifyRequest['getValidationFunction']>>;
+
 /** @param form how a field is named: a JSON pointer into a body, or the bare name of a query parameter or header */
 export function describeFaults(faults: readonly ValidationFault[], form: 'pointer' | 'name'): FieldFault[] {
   const described = new Map<string, FieldFault>();
+  // A value that is none of a few words is wrong for that, whatever its type.
+  const withAllowed = new Set(faults.filter(namesAllowed).map(({ instancePath }) => instancePath));
   for (const fault of faults) {
-    // Says only that one of the faults beside it was found.
-    if (fault.keyword === 'propertyNames' || fault.keyword === 'anyOf') continue;
+    if (MERE_SIGNS.has(fault.keyword) || (fault.keyword === 'type' && withAllowed.has(fault.instancePath))) continue;
     const pointer = fieldOf(fault);
     const field = form === 'pointer' ? pointer : pointer.slice(1);
     const entry: FieldFault = { field, ...wordFault(fault) };
@@ -68,29 +73,18 @@ export function describeFaults(faults: readonly ValidationFault[], form: 'pointe
   return [...described.values()];
 }
 
+/** They say only that one of the faults beside them was found. */
+const MERE_SIGNS: ReadonlySet<string> = new Set(['propertyNames', 'anyOf', 'if']);
+
+const namesAllowed = ({ keyword }: ValidationFault): boolean => keyword === 'enum' || keyword === 'const';
+
 function fieldOf({ instancePath, params, propertyName }: ValidationFault): string {
   const name = params['missingProperty'] ?? params['additionalProperty'] ?? params['propertyName'] ?? propertyName;
-  return typeof name === 'string' ? `${instancePath}/${escapePointer(name)}` : instancePath;
+  return maskUnstorable(typeof name === 'string' ? `${instancePath}/${escapePointer(name)}` : instancePath);
 }
 
-function wordFault({ keyword, message, params, parentSchema }: ValidationFault): Omit<FieldFault, 'field'> {
-  switch (keyword) {
-    case 'required':
-      return { message: 'is required' };
-    case 'additionalProperties':
-      return { message: 'is not known here', mend: 'Remove it, or check its spelling.' };
-    case 'enum':
-      return { message: 'is not one of the allowed values', mend: `Send ${listValues(params['allowedValues'])}.` };
-    case 'pattern':
-    case 'format': {
-      const description = parentSchema?.description;
-      return { message: 'has the wrong form', ...(description === undefined ? {} : { mend: `Send: ${description}.` }) };
-    }
-    default:
-      return { message: message ?? 'is not valid' };
-  }
-}
-
-function listValues(values: unknown): string {
-  return Array.isArray(values) ? values.map((value) => JSON.stringify(value)).join(' or ') : 'another value';
-}
+/** Where all members may be left out, so may the body, as `curl -X POST` does. */
+export const acceptNoBody: preValidationHookHandler = (request, _reply, done) => {
+  request.body ??= {};
+  done();
+};

@@ -1,25 +1,22 @@
 /** What the API shows of each row: the schema of the answer and the function that makes it, side by side. */
 import { Type, type Static } from '@fastify/type-provider-typebox';
-import type { Agent } from '../store/agents.ts';
 import type { ContactRow } from '../store/contacts.ts';
 import type { ConversationRow, DecisionRow } from '../store/conversations.ts';
 import { eventTypes, type EventRow } from '../store/events.ts';
 import type { FlowRow, FlowVersionRow } from '../store/flows.ts';
 import type { MessageRow } from '../store/messages.ts';
-import type { Team } from '../store/teams.ts';
+import { skillsAfter } from '../routing/requirements.ts';
 import { summarizeDecision } from './decision-summary.ts';
 import { Id, Nullable, NullableId, OneOf, Timestamp } from './schemas.ts';
 
 const NullableText = Nullable(Type.String());
-const NullableTimestamp = Nullable(Timestamp);
+export const NullableTimestamp = Nullable(Timestamp);
 
 /** JSON as it was given, or as a version of this code wrote it. */
 const JsonObject = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
 
 export const conversationStates = ['enriching', 'routing', 'waiting', 'assigned', 'closed'] as const;
 export const conversationSources = ['contact', 'user', 'api'] as const;
-export const presences = ['online', 'away', 'offline'] as const;
-export const strategies = ['round_robin', 'least_loaded'] as const;
 
 export const MessageView = Type.Object({
   id: Id,
@@ -54,12 +51,42 @@ export function viewMessage(row: MessageRow): Static<typeof MessageView> {
   };
 }
 
+/** A skill that is asked of an agent. */
+export const SkillView = Type.Object({
+  skill: Type.String(),
+  level: Type.Integer({ description: 'The least level, 1 to 5' }),
+  preferred: Type.Boolean({ description: 'Agents who meet it come first, but others may take the conversation' }),
+});
+
 export const ConversationView = Type.Object({
   id: Id,
   contactId: Id,
   state: OneOf(conversationStates),
   source: OneOf(conversationSources, { description: 'Who opened it' }),
-  priority: Type.Integer({ description: 'Higher is served first' }),
+  channel: Nullable(
+    Type.String({
+      description: 'Key of the channel it began on; null where a person opened it and nothing was written',
+    }),
+  ),
+  units: Type.Integer({ description: "What it takes of an agent's capacity, fixed when it began" }),
+  priority: Type.Integer({ description: '0 to 100, higher is served first' }),
+  effectivePriority: Nullable(
+    Type.Integer({ description: 'The priority grown by the time it has waited until now; null unless it waits' }),
+  ),
+  skills: Type.Array(SkillView, {
+    description:
+      'What is asked of an agent now: `requirements.skills` with what the rings passed so far have lowered or dropped',
+  }),
+  requirements: Type.Unsafe<object>({
+    ...JsonObject,
+    description:
+      'What its flow asked when it decided, and as it stays: `skills`, asked of an agent at first, and `rings`, what changes after so ' +
+      'many seconds in the queue. `{}` or empty lists: nothing was asked. What is asked by now is `skills` beside this',
+  }),
+  ring: Type.Integer({
+    description:
+      'How many of `requirements.rings` it has passed since it came into the queue, from 0; a return to the queue begins at 0 again',
+  }),
   teamId: NullableId,
   agentId: NullableId,
   flowVersionId: NullableId,
@@ -68,24 +95,62 @@ export const ConversationView = Type.Object({
   assignedAt: NullableTimestamp,
   closedAt: NullableTimestamp,
   closeRequestedAt: NullableTimestamp,
-  closing: Nullable(Type.Object({ category: NullableText, summary: NullableText })),
+  closing: Nullable(
+    Type.Object({
+      category: NullableText,
+      summary: NullableText,
+      reason: Nullable(
+        Type.String({
+          description:
+            'agent: somebody asked for it; inactivity or nobody_available: a rule did; null: closed before this was recorded',
+        }),
+      ),
+    }),
+  ),
   fields: JsonObject,
   fallbackReason: Nullable(
     Type.String({ description: 'Why the default team got it, where the flow could not decide' }),
   ),
-  waitingSince: NullableTimestamp,
+  waitingSince: Nullable(
+    Type.String({
+      format: 'date-time',
+      description:
+        'When it first began to wait. It stays set after the assignment, and a transfer or a return to the queue keeps it; null where ' +
+        'it never waited',
+    }),
+  ),
+  offer: Nullable(
+    Type.Object(
+      { agentId: Id, expiresAt: Timestamp },
+      { description: 'Whom it is offered to, whose capacity holds its units until then; null unless it is offered' },
+    ),
+  ),
+  preferredAgentId: Nullable(Type.String({ description: 'Who comes first if able, for having known the contact' })),
+  quietSince: Nullable(
+    Type.String({
+      format: 'date-time',
+      description:
+        "Since when it takes nothing of its agent's capacity, until the contact writes again; null while it counts",
+    }),
+  ),
   forced: Type.Boolean({ description: 'Assigned by hand over the capacity of the agent' }),
 });
 
 export function viewConversation(row: ConversationRow): Static<typeof ConversationView> {
-  const { id, contactId, state, source, priority, teamId, agentId, flowVersionId, fields, fallbackReason, forced } =
-    row;
+  const { id, contactId, state, source, channel, units, priority, effectivePriority, teamId, agentId } = row;
+  const { flowVersionId, fields, fallbackReason, forced, requirements, ring, offeredAgentId, offerExpiresAt } = row;
   return {
     id,
     contactId,
     state,
     source,
+    channel,
+    units,
     priority,
+    effectivePriority,
+    skills: [...skillsAfter(requirements, ring)],
+    requirements,
+    ring,
     teamId,
     agentId,
     flowVersionId,
@@ -97,8 +162,17 @@ export function viewConversation(row: ConversationRow): Static<typeof Conversati
     assignedAt: isoOrNull(row.assignedAt),
     closedAt: isoOrNull(row.closedAt),
     closeRequestedAt: isoOrNull(row.closeRequestedAt),
-    closing: row.closeRequestedAt === null ? null : { category: row.closeCategory, summary: row.closeSummary },
+    closing:
+      row.closeRequestedAt === null
+        ? null
+        : { category: row.closeCategory, summary: row.closeSummary, reason: row.closeReason },
     waitingSince: isoOrNull(row.waitingSince),
+    offer:
+      offeredAgentId === null || offerExpiresAt === null
+        ? null
+        : { agentId: offeredAgentId, expiresAt: offerExpiresAt.toISOString() },
+    preferredAgentId: row.preferredAgentId,
+    quietSince: isoOrNull(row.quietSince),
   };
 }
 
@@ -128,49 +202,6 @@ export function viewContact(row: ContactRow): Static<typeof ContactView> {
   const { id, name, attributes, openConversationId } = row;
   const identities = [...row.identities];
   return { id, name, attributes, identities, openConversationId, createdAt: row.createdAt.toISOString() };
-}
-
-export const AgentView = Type.Object({
-  id: Id,
-  name: Type.String(),
-  capacity: Type.Integer({ description: 'How many units of work the agent may have at once' }),
-  load: Type.Integer({ description: 'What the open conversations of the agent cost' }),
-  skills: Type.Unsafe<Record<string, number>>({ type: 'object', additionalProperties: { type: 'integer' } }),
-  teamIds: Type.Array(Id),
-  presence: OneOf(presences),
-  presenceChangedAt: NullableTimestamp,
-  heartbeatAt: NullableTimestamp,
-  createdAt: Timestamp,
-});
-
-export function viewAgent(agent: Agent): Static<typeof AgentView> {
-  const { id, name, capacity, load, skills, presence } = agent;
-  return {
-    id,
-    name,
-    capacity,
-    load,
-    skills,
-    presence,
-    teamIds: [...agent.teamIds],
-    presenceChangedAt: isoOrNull(agent.presenceChangedAt),
-    heartbeatAt: isoOrNull(agent.heartbeatAt),
-    createdAt: agent.createdAt.toISOString(),
-  };
-}
-
-export const TeamView = Type.Object({
-  id: Id,
-  name: Type.String(),
-  strategy: OneOf(strategies),
-  isDefault: Type.Boolean({ description: 'Gets what no flow decides' }),
-  version: Type.Integer({ description: 'Grows with every change of what matching uses' }),
-  createdAt: Timestamp,
-});
-
-export function viewTeam(team: Team): Static<typeof TeamView> {
-  const { id, name, strategy, isDefault, version } = team;
-  return { id, name, strategy, isDefault, version, createdAt: team.createdAt.toISOString() };
 }
 
 export const FlowView = Type.Object({
@@ -225,6 +256,6 @@ export function viewEvent(row: EventRow): Static<typeof EventView> {
   return { id, type, conversationId, contactId, data, at: row.at.toISOString() };
 }
 
-function isoOrNull(time: Date | null): string | null {
+export function isoOrNull(time: Date | null): string | null {
   return time === null ? null : time.toISOString();
 }

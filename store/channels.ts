@@ -6,20 +6,22 @@ export interface Channel {
   id: string;
   key: string;
   name: string;
+  /** What a conversation that begins here takes of an agent's capacity. */
+  units: number;
   createdAt: Date;
 }
 
-const channelColumns = 'id, key, name, created_at AS "createdAt"';
+const channelColumns = 'id, key, name, units, created_at AS "createdAt"';
 
 export async function createChannel(
   db: Queryable,
-  { workspaceId, key, name }: { workspaceId: string; key: string; name: string },
+  { workspaceId, key, name, units = 1 }: { workspaceId: string; key: string; name: string; units?: number },
 ): Promise<{ kind: 'created'; channel: Channel } | { kind: 'key_taken' }> {
   const { rows } = await db.query<Channel>({
     name: 'insert-channel',
-    text: `INSERT INTO channels (workspace_id, id, key, name) VALUES ($1, $2, $3, $4)
+    text: `INSERT INTO channels (workspace_id, id, key, name, units) VALUES ($1, $2, $3, $4, $5)
       ON CONFLICT (workspace_id, key) DO NOTHING RETURNING ${channelColumns}`,
-    values: [workspaceId, newId(), key, name],
+    values: [workspaceId, newId(), key, name, units],
   });
   const [channel] = rows;
   return channel === undefined ? { kind: 'key_taken' } : { kind: 'created', channel };
@@ -51,14 +53,16 @@ export async function listChannels(
   return rows;
 }
 
+/** Other units are for conversations that begin from now on: what an open one takes was fixed when it began. */
 export async function updateChannel(
   db: Queryable,
-  { workspaceId, channelId, name }: { workspaceId: string; channelId: string; name?: string | undefined },
+  { workspaceId, channelId, name, units }: { workspaceId: string; channelId: string; name?: string; units?: number },
 ): Promise<{ kind: 'updated'; channel: Channel } | { kind: 'not_found' }> {
   const { rows } = await db.query<Channel>({
     name: 'update-channel',
-    text: `UPDATE channels SET name = coalesce($3, name) WHERE workspace_id = $1 AND id = $2 RETURNING ${channelColumns}`,
-    values: [workspaceId, channelId, name ?? null],
+    text: `UPDATE channels SET name = coalesce($3, name), units = coalesce($4, units)
+      WHERE workspace_id = $1 AND id = $2 RETURNING ${channelColumns}`,
+    values: [workspaceId, channelId, name ?? null, units ?? null],
   });
   const [channel] = rows;
   return channel === undefined ? { kind: 'not_found' } : { kind: 'updated', channel };

@@ -1,5 +1,6 @@
 /** Conversations, their threads and the decisions about them, as they are read. Each change has a module of its own. */
 import type { ConversationState } from '../routing/conversation.ts';
+import type { Requirements } from '../routing/requirements.ts';
 import type { Queryable } from './database.ts';
 
 export interface ConversationRow {
@@ -7,7 +8,16 @@ export interface ConversationRow {
   readonly contactId: string;
   readonly state: ConversationState;
   readonly source: 'contact' | 'user' | 'api';
+  /** Key of the channel it began on. */
+  readonly channel: string | null;
+  /** What it takes of an agent's capacity. */
+  readonly units: number;
   readonly priority: number;
+  /** As grown by the time it has waited, at the time of reading; null unless it waits. */
+  readonly effectivePriority: number | null;
+  readonly requirements: Requirements;
+  /** How many of the rings it has passed. */
+  readonly ring: number;
   readonly teamId: string | null;
   readonly agentId: string | null;
   readonly flowVersionId: string | null;
@@ -17,10 +27,15 @@ export interface ConversationRow {
   readonly openedAt: Date;
   readonly routedAt: Date | null;
   readonly waitingSince: Date | null;
+  readonly preferredAgentId: string | null;
+  readonly offeredAgentId: string | null;
+  readonly offerExpiresAt: Date | null;
+  readonly quietSince: Date | null;
   readonly assignedAt: Date | null;
   readonly closeRequestedAt: Date | null;
   readonly closeCategory: string | null;
   readonly closeSummary: string | null;
+  readonly closeReason: string | null;
   readonly closedAt: Date | null;
 }
 
@@ -105,11 +120,18 @@ export async function listDecisions(
   return rows;
 }
 
+// The slope comes by a query within the row, so that the filters above need no names of tables. What a team never set is 0, as
+// `defaultTeamSettings` has it.
 const selectConversationSql = `
-  SELECT id, contact_id AS "contactId", state, source, priority, team_id AS "teamId", agent_id AS "agentId",
+  SELECT id, contact_id AS "contactId", state, source, channel, units, priority,
+    CASE WHEN state = 'waiting' THEN least(100, floor(priority + extract(epoch FROM now() - waiting_since)::float8 / 60 * (
+      SELECT coalesce((t.settings ->> 'agingPointsPerMinute')::float8, 0) FROM teams t
+      WHERE t.workspace_id = conversations.workspace_id AND t.id = conversations.team_id
+    ))) END AS "effectivePriority", requirements, ring, team_id AS "teamId", agent_id AS "agentId",
     flow_version_id AS "flowVersionId", fields, fallback_reason AS "fallbackReason", forced, opened_at AS "openedAt",
-    routed_at AS "routedAt", waiting_since AS "waitingSince", assigned_at AS "assignedAt",
-    close_requested_at AS "closeRequestedAt", close_category AS "closeCategory", close_summary AS "closeSummary",
-    closed_at AS "closedAt"
+    routed_at AS "routedAt", waiting_since AS "waitingSince", preferred_agent_id AS "preferredAgentId",
+    offered_agent_id AS "offeredAgentId", offer_expires_at AS "offerExpiresAt", quiet_since AS "quietSince",
+    assigned_at AS "assignedAt", close_requested_at AS "closeRequestedAt", close_category AS "closeCategory",
+    close_summary AS "closeSummary", close_reason AS "closeReason", closed_at AS "closedAt"
   FROM conversations
   WHERE workspace_id = $1`;

@@ -1,6 +1,15 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifyRequest } from 'fastify';
-import { createAgent, getAgent, listAgents, recordHeartbeat, setPresence, updateAgent } from '../../store/agents.ts';
+import {
+  createAgent,
+  getAgent,
+  listAgents,
+  recordHeartbeat,
+  setPresence,
+  updateAgent,
+  type UnknownReferences,
+} from '../../store/agents.ts';
+import { AgentView, presences, viewAgent } from '../agent-views.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
@@ -11,26 +20,35 @@ import {
   IdParams,
   listOf,
   ListQuery,
+  NameText,
   OneOf,
-  SafeText,
   toPage,
 } from '../schemas.ts';
-import { AgentView, presences, viewAgent } from '../views.ts';
+import { escapePointer } from '../text-check.ts';
+import { acceptNoBody } from '../validation.ts';
 
-const Name = SafeText(200, { examples: ['Ada'] });
+const Name = NameText(200, { examples: ['Ada'] });
 const Capacity = Type.Integer({
   minimum: 0,
   maximum: 10_000,
-  description: 'How many units of work at once; a conversation takes one',
+  description: 'Units of work at once; what a conversation takes is set by its channel, 1 without',
 });
 const TeamIds = Type.Array(Id, { maxItems: 100, uniqueItems: true });
 const Skills = Type.Unsafe<Record<string, number>>({
   type: 'object',
   additionalProperties: { type: 'integer', minimum: 1, maximum: 5 },
-  propertyNames: { type: 'string', minLength: 1, maxLength: 100 },
+  propertyNames: NameText(100),
   maxProperties: 100,
   description: 'Skill to level',
   examples: [{ german: 5 }],
+});
+const ChannelLimits = Type.Unsafe<Record<string, number>>({
+  type: 'object',
+  additionalProperties: { type: 'integer', minimum: 0, maximum: 1000 },
+  maxProperties: 100,
+  description:
+    'Key of a channel to the most conversations from it at once, beside the capacity; 0: none. Channels not named are not limited',
+  examples: [{ phone: 1 }],
 });
 
 export function agentsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
@@ -54,13 +72,15 @@ function configurationRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
             capacity: Capacity,
             teamIds: Type.Optional(TeamIds),
             skills: Type.Optional(Skills),
+            channelLimits: Type.Optional(ChannelLimits),
           }),
           response: { 201: AgentView, ...errorResponses(422) },
         },
       },
-      async ({ principal: { workspaceId }, body: { name, capacity, teamIds = [], skills = {} } }, reply) => {
-        const result = await createAgent(pool, { workspaceId, name, capacity, teamIds, skills });
-        if (result.kind === 'unknown_team') throw unknownTeam(teamIds, result.teamId);
+      async ({ principal: { workspaceId }, body }, reply) => {
+        const { teamIds = [], skills = {} } = body;
+        const result = await createAgent(pool, { ...body, workspaceId, teamIds, skills });
+        if (result.kind === 'unknown_references') throw unknownReferences(result, teamIds);
         return reply.code(201).send(viewAgent(result.agent));
       },
     );
@@ -107,13 +127,15 @@ function configurationRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Agents'],
           summary: 'Change an agent; room that this adds goes to who waits',
-          description: 'A lower capacity takes no conversation away. `teamIds` and `skills` replace what was there.',
+          description:
+            'A lower capacity or limit takes no conversation away. `teamIds`, `skills` and `channelLimits` replace what was there.',
           params: IdParams,
           body: Body({
             name: Type.Optional(Name),
             capacity: Type.Optional(Capacity),
             teamIds: Type.Optional(TeamIds),
             skills: Type.Optional(Skills),
+            channelLimits: Type.Optional(ChannelLimits),
           }),
           response: { 200: AgentView, ...errorResponses(404, 422) },
         },
@@ -121,7 +143,7 @@ function configurationRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       async ({ principal: { workspaceId }, params, body }) => {
         const result = await updateAgent(pool, { workspaceId, agentId: params.id, ...body });
         if (result.kind === 'not_found') throw problem('not_found');
-        if (result.kind === 'unknown_team') throw unknownTeam(body.teamIds ?? [], result.teamId);
+        if (result.kind === 'unknown_references') throw unknownReferences(result, body.teamIds ?? []);
         return viewAgent(result.agent);
       },
     );
@@ -157,13 +179,15 @@ function presenceRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       '/agents/:id/heartbeat',
       {
         config: { scope: 'agent' },
+        preValidation: acceptNoBody,
         schema: {
           tags: ['Agents'],
           summary: 'Tell that an agent is still there',
           description:
-            'An online agent that has sent one since it came online must go on: after 60 seconds without, it is set away. ' +
-            'An agent that never sends any stays as it is. Every 20 seconds is a good pace.',
+            'An online agent that has sent one since it came online must go on: after `heartbeatExpirySeconds` of the workspace ' +
+            'without (60 unless set), it is set away. An agent that never sends any stays as it is. A third of that time is a good pace.',
           params: IdParams,
+          body: Body({}),
           response: { 200: AgentView, ...errorResponses(404) },
         },
       },
@@ -183,14 +207,16 @@ function ownAgent({ principal }: FastifyRequest, agentId: string): { workspaceId
   return { workspaceId: principal.workspaceId, agentId };
 }
 
-function unknownTeam(teamIds: readonly string[], teamId: string) {
-  return problem('unknown_reference', {
-    errors: [
-      {
-        field: `/teamIds/${teamIds.indexOf(teamId)}`,
-        message: 'There is no team with this id.',
-        mend: 'Name a team that GET /v1/teams lists.',
-      },
-    ],
-  });
+function unknownReferences(unknown: UnknownReferences, teamIds: readonly string[]) {
+  const teams = unknown.teamIds.map((teamId) => ({
+    field: `/teamIds/${teamIds.indexOf(teamId)}`,
+    message: 'There is no team with this id.',
+    mend: 'Name a team that GET /v1/teams lists.',
+  }));
+  const channels = unknown.channels.map((key) => ({
+    field: `/channelLimits/${escapePointer(key)}`,
+    message: 'There is no channel with this key.',
+    mend: 'Name the key of a channel that GET /v1/channels lists.',
+  }));
+  return problem('unknown_reference', { errors: [...teams, ...channels] });
 }

@@ -7,7 +7,7 @@ import {
   Id,
   IdParams,
   ListQuery,
-  SafeText,
+  NameText,
   Timestamp,
   decodeCursor,
   errorResponses,
@@ -15,12 +15,28 @@ import {
   toPage,
 } from '../schemas.ts';
 
-const ChannelView = Type.Object({ id: Id, key: Type.String(), name: Type.String(), createdAt: Timestamp });
+const Units = Type.Integer({
+  minimum: 1,
+  maximum: 100,
+  description:
+    "Units of an agent's capacity that a conversation which begins on this channel takes; 1 unless set. Conversations that are open " +
+    'already keep what they cost',
+  examples: [5],
+});
+const ChannelView = Type.Object({
+  id: Id,
+  key: Type.String(),
+  name: Type.String(),
+  units: Units,
+  createdAt: Timestamp,
+});
 
 const ChannelKey = Type.String({
   maxLength: 64,
   pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]*$',
   description: 'letters, digits and . _ : -, beginning with a letter or digit; messages name the channel by it',
+  fault: 'is no key of a channel',
+  mend: 'Send letters, digits and . _ : -, beginning with a letter or digit.',
   examples: ['webchat'],
 });
 
@@ -33,7 +49,11 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Channels'],
           summary: 'Make a channel',
-          body: Body({ key: ChannelKey, name: SafeText(256, { examples: ['Chat on our site'] }) }),
+          body: Body({
+            key: ChannelKey,
+            name: NameText(256, { examples: ['Chat on our site'] }),
+            units: Type.Optional(Units),
+          }),
           response: { 201: ChannelView, ...errorResponses(409) },
         },
       },
@@ -42,7 +62,7 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const outcome = await createChannel(pool, { workspaceId, ...request.body });
         if (outcome.kind === 'key_taken') {
           throw problem('conflict.key_taken', {
-            errors: [{ field: '/key', message: 'is the key of another channel' }],
+            errors: [{ field: '/key', message: 'is the key of another channel', mend: 'Choose another key.' }],
           });
         }
         return reply.code(201).send(viewChannel(outcome.channel));
@@ -93,20 +113,16 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         config: { scope: 'admin' },
         schema: {
           tags: ['Channels'],
-          summary: 'Rename a channel',
+          summary: 'Rename a channel, or set what its conversations cost',
           description: "A channel's key never changes.",
           params: IdParams,
-          body: Body({ name: Type.Optional(SafeText(256)) }),
+          body: Body({ name: Type.Optional(NameText(256)), units: Type.Optional(Units) }),
           response: { 200: ChannelView, ...errorResponses(404) },
         },
       },
       async (request) => {
         const { workspaceId } = request.principal;
-        const outcome = await updateChannel(pool, {
-          workspaceId,
-          channelId: request.params.id,
-          name: request.body.name,
-        });
+        const outcome = await updateChannel(pool, { workspaceId, channelId: request.params.id, ...request.body });
         if (outcome.kind === 'not_found') throw problem('not_found');
         return viewChannel(outcome.channel);
       },
@@ -114,6 +130,6 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   };
 }
 
-function viewChannel({ id, key, name, createdAt }: Channel) {
-  return { id, key, name, createdAt: createdAt.toISOString() };
+function viewChannel({ id, key, name, units, createdAt }: Channel) {
+  return { id, key, name, units, createdAt: createdAt.toISOString() };
 }

@@ -1,13 +1,12 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import type { preValidationHookHandler } from 'fastify';
 import { assignManually, type AssignTarget } from '../../store/assignment.ts';
 import { requestClose } from '../../store/closing.ts';
 import { listConversations, listDecisions } from '../../store/conversations.ts';
 import { openByUser } from '../../store/opening.ts';
 import type { ApiDeps } from '../dependencies.ts';
-import { refuseConversation, requireConversation } from '../conversation-problems.ts';
+import { refuseConversation, refuseNotes, requireConversation } from '../conversation-problems.ts';
 import { actingAgent } from '../principal.ts';
-import { problem } from '../problems.ts';
+import { problem, type FieldFault } from '../problems.ts';
 import {
   Body,
   decodeCursor,
@@ -21,6 +20,7 @@ import {
   SafeText,
   toPage,
 } from '../schemas.ts';
+import { acceptNoBody } from '../validation.ts';
 import { conversationStates, ConversationView, DecisionView, viewConversation, viewDecision } from '../views.ts';
 
 const tags = ['Conversations'];
@@ -186,7 +186,8 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           summary: 'Ask for a conversation to be closed',
           description:
             'From here on, what the contact writes opens the next conversation. The first request decides category and ' +
-            'summary; a later one, or one for a closed conversation, changes nothing.',
+            'summary; a later one, or one for a closed conversation, changes nothing. The workspace sets ' +
+            'whether they are wanted (`closeNotes`); once it has close categories, a category must be one of them.',
           params: IdParams,
           body: Body({
             category: Type.Optional(SafeText(200)),
@@ -203,6 +204,7 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const conversationId = request.params.id;
         const result = await requestClose(pool, { workspaceId, conversationId, agentId, ...closing });
         if (result.kind === 'not_found' || result.kind === 'unknown_agent') throw refuseConversation(result.kind);
+        if (result.kind === 'unfit_notes') throw refuseNotes(result);
         return reply.code(202).send(viewConversation(await requireConversation(pool, workspaceId, conversationId)));
       },
     );
@@ -210,11 +212,6 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
 }
 
 const MAX_SUMMARY_LENGTH = 16_384;
-
-const acceptNoBody: preValidationHookHandler = (request, _reply, done) => {
-  request.body ??= {};
-  done();
-};
 
 function targetOf({
   agentId,
@@ -225,16 +222,20 @@ function targetOf({
   teamId?: string;
   force?: boolean;
 }): AssignTarget {
+  const errors: FieldFault[] = [];
   if (agentId !== undefined && teamId !== undefined) {
-    throw problem('invalid_request', {
-      errors: [{ field: '/teamId', message: 'cannot stand beside agentId', mend: 'Name the agent or the team.' }],
-    });
+    errors.push({ field: '/teamId', message: 'cannot stand beside agentId', mend: 'Name the agent or the team.' });
   }
+  if (force && teamId !== undefined) {
+    errors.push({
+      field: '/force',
+      message: 'cannot stand beside teamId',
+      mend: 'Leave it out, or name only an agent.',
+    });
+  } else if (force && agentId === undefined) {
+    errors.push({ field: '/force', message: 'needs an agentId', mend: 'Leave it out, or name the agent.' });
+  }
+  if (errors.length > 0) throw problem('invalid_request', { errors });
   if (agentId !== undefined) return { kind: 'agent', agentId, force };
-  if (force) {
-    throw problem('invalid_request', {
-      errors: [{ field: '/force', message: 'needs an agentId', mend: 'Leave it out, or name the agent.' }],
-    });
-  }
   return teamId === undefined ? { kind: 'queue' } : { kind: 'team', teamId };
 }

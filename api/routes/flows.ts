@@ -19,12 +19,13 @@ import {
   IdParams,
   listOf,
   ListQuery,
+  NameText,
   SafeText,
   toPage,
 } from '../schemas.ts';
 import { FlowVersionView, FlowView, viewFlow, viewFlowVersion } from '../views.ts';
 
-const Name = SafeText(200, { examples: ['Support'] });
+const Name = NameText(200, { examples: ['Support'] });
 const Description = SafeText(2000, { minLength: 0 });
 
 const DocumentedDocument = {
@@ -32,7 +33,9 @@ const DocumentedDocument = {
   description:
     'What the flow does. Conditions are CEL expressions over `conversation` (source, priority), `contact` (id, name, ' +
     'attributes), `channel` (key, name), `message` (text of the first messages) and `fields` (what enrichment found). ' +
-    'A condition that cannot be evaluated, as for a field that is not there, counts as false.',
+    'A condition that cannot be evaluated, as for a field that is not there, counts as false. The branch that decides, or ' +
+    '`otherwise`, may ask for skills (`requirements`: named outright, or by the text of a field) and tell what changes while ' +
+    'nobody is found (`rings`: lower levels, then another team, and in the end a fallback).',
   examples: [
     {
       trigger: { on: 'conversation.opened', condition: "conversation.source == 'contact'" },
@@ -51,6 +54,16 @@ const DocumentedDocument = {
             when: "fields.purpose == 'billing'",
             teamId: '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11',
             priority: 10,
+            requirements: [
+              { skill: 'spanish', level: 4 },
+              { skillFromField: 'purpose', level: 2, preferred: true },
+            ],
+            rings: [
+              { afterSeconds: 30, relax: [{ skill: 'spanish', level: 2 }] },
+              { afterSeconds: 90, relax: [{ skill: 'spanish', level: 0 }] },
+              { afterSeconds: 180, overflowTeamId: '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b12' },
+              { afterSeconds: 600, fallback: 'close' },
+            ],
           },
         ],
         otherwise: { teamId: '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b12', priority: 0 },
@@ -215,6 +228,10 @@ function numberOf(cursor: string | null): number | null {
 function invalidFlow({ faults }: InvalidFlow) {
   return problem('invalid_flow', {
     detail: `The flow has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}; nothing was changed.`,
-    errors: faults.map(({ path, message, mend }) => ({ field: `/document${path}`, message, mend })),
+    errors: faults.map(({ path, message, at, mend }) => ({
+      field: `/document${path}`,
+      message: at === undefined ? message : `${message} /document${at}`,
+      mend,
+    })),
   });
 }

@@ -7,10 +7,10 @@ import {
   Body,
   Id,
   ListQuery,
+  NameText,
   Nullable,
   NullableId,
   OneOf,
-  SafeText,
   Timestamp,
   decodeCursor,
   errorResponses,
@@ -49,7 +49,7 @@ export function keysRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           summary: 'Make a key',
           body: Body({
             scope: OneOf(scopes, { description: 'ingest, agent or admin; admin includes the others' }),
-            name: SafeText(256, { examples: ['Web chat gateway'] }),
+            name: NameText(256, { examples: ['Web chat gateway'] }),
             agentId: Type.Optional(Id),
           }),
           response: { 201: NewKeyView, ...errorResponses(422) },
@@ -65,7 +65,15 @@ export function keysRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           });
         }
         if (agentId !== undefined && (await getAgent(pool, { workspaceId, agentId })) === null) {
-          throw problem('unknown_reference', { errors: [{ field: '/agentId', message: 'is not an agent' }] });
+          throw problem('unknown_reference', {
+            errors: [
+              {
+                field: '/agentId',
+                message: 'is not the id of an agent',
+                mend: 'Use the id of an agent of this workspace.',
+              },
+            ],
+          });
         }
         const { id, key, createdAt } = await createKey(pool, { workspaceId, scope, name, agentId: agentId ?? null });
         const view = viewKey({ id, scope, name, agentId: agentId ?? null, createdAt, revokedAt: null });
@@ -123,7 +131,7 @@ export function keysRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           description:
             'A revoked key is refused everywhere within five seconds, its event streams end within six, and it stays revoked.',
           params: KeyParams,
-          body: Body({ name: Type.Optional(SafeText(256)), revoked: Type.Optional(Type.Literal(true)) }),
+          body: Body({ name: Type.Optional(NameText(256)), revoked: Type.Optional(Type.Literal(true)) }),
           response: { 200: KeyView, ...errorResponses(404) },
         },
       },

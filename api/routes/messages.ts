@@ -6,8 +6,7 @@ import type { ApiDeps } from '../dependencies.ts';
 import { toProblem } from '../error-answers.ts';
 import { problem, type FieldFault, type Problem, type ProblemBody } from '../problems.ts';
 import { Body, Id, IdParams, NullableId, ProblemSchema, SafeText, TimestampInput, errorResponses } from '../schemas.ts';
-import { findTextFaults } from '../text-check.ts';
-import { describeFaults, type ValidationFault } from '../validation.ts';
+import { findSchemaFaults, findUnstorable } from '../validation.ts';
 import { MessageView, viewMessage } from '../views.ts';
 
 const MAX_BATCH_MESSAGES = 500;
@@ -16,7 +15,14 @@ const BATCH_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
 const MAX_MESSAGE_VALUES = 500;
 
 const Attachment = Body({
-  url: Type.String({ format: 'uri', pattern: '^https?://', maxLength: 2048, description: 'an http or https address' }),
+  url: Type.String({
+    format: 'uri',
+    pattern: '^https?://',
+    maxLength: 2048,
+    description: 'an http or https address',
+    fault: 'is no web address',
+    mend: 'Send an http or https address.',
+  }),
   contentType: Type.Optional(SafeText(255, { examples: ['image/png'] })),
   name: Type.Optional(SafeText(255)),
   size: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Bytes' })),
@@ -157,14 +163,10 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
 
 /** What the route of a single message has Fastify do. */
 function checkMessage(request: FastifyRequest, message: unknown): MessageInput {
-  const textFaults = findTextFaults(message, MAX_MESSAGE_VALUES);
-  if (textFaults.length > 0) throw problem('invalid_request', { errors: textFaults });
   const validate = request.getValidationFunction(MessageInput) ?? request.compileValidationSchema(MessageInput);
-  if (!validate(message)) {
-    const errors = describeFaults((validate.errors ?? []) as ValidationFault[], 'pointer');
-    throw problem('invalid_request', { errors });
-  }
-  const errors = findContentFaults(message as MessageInput);
+  let errors = findUnstorable(message, validate, MAX_MESSAGE_VALUES);
+  if (errors.length === 0) errors = findSchemaFaults(message, validate);
+  if (errors.length === 0) errors = findContentFaults(message as MessageInput);
   if (errors.length > 0) throw problem('invalid_request', { errors });
   return message as MessageInput;
 }
@@ -195,15 +197,29 @@ function describeRefusal(kind: Exclude<IngestResult['kind'], 'accepted'>): Probl
       });
     case 'unknown_contact':
       return problem('unknown_reference', {
-        errors: [{ field: '/contact/id', message: 'is not a contact', mend: 'Leave it out to make a new contact.' }],
+        errors: [
+          { field: '/contact/id', message: 'is not the id of a contact', mend: 'Leave it out to make a new contact.' },
+        ],
       });
     case 'key_of_another_contact':
       return problem('conflict.key_of_another_contact', {
-        errors: [{ field: '/externalId', message: 'was used in this channel for a message of another contact' }],
+        errors: [
+          {
+            field: '/externalId',
+            message: 'was used in this channel for a message of another contact',
+            mend: 'Send an id that no other message of the channel has.',
+          },
+        ],
       });
     case 'identity_of_another_contact':
       return problem('conflict.identity_of_another_contact', {
-        errors: [{ field: '/contact/externalId', message: 'belongs to another contact than /contact/id' }],
+        errors: [
+          {
+            field: '/contact/externalId',
+            message: 'belongs to another contact than /contact/id',
+            mend: 'Leave out /contact/id, or send the id of that contact.',
+          },
+        ],
       });
   }
 }

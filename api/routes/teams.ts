@@ -1,24 +1,13 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { createTeam, getTeam, listTeams, updateTeam } from '../../store/teams.ts';
+import { createTeam, getTeam, listTeams, updateTeam, type TeamRefusal } from '../../store/teams.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
-import {
-  Body,
-  decodeCursor,
-  errorResponses,
-  IdParams,
-  listOf,
-  ListQuery,
-  OneOf,
-  SafeText,
-  toPage,
-} from '../schemas.ts';
-import { strategies, TeamView, viewTeam } from '../views.ts';
+import { Body, decodeCursor, errorResponses, IdParams, listOf, ListQuery, NameText, toPage } from '../schemas.ts';
+import { Strategy, teamSettingsSchemas, toTeamSettings } from '../team-settings.ts';
+import { TeamView, viewTeam } from '../team-views.ts';
 
-const Name = SafeText(200, { examples: ['Billing'] });
-const Strategy = OneOf(strategies, {
-  description: 'round_robin: in turn; least_loaded: who has the largest part of the capacity free',
-});
+const Name = NameText(200, { examples: ['Billing'] });
+const rules = Type.Partial(Type.Object({ strategy: Strategy, ...teamSettingsSchemas })).properties;
 
 export function teamsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
@@ -29,13 +18,15 @@ export function teamsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Teams'],
           summary: 'Create a team',
-          body: Body({ name: Name, strategy: Type.Optional(Strategy) }),
-          response: { 201: TeamView, ...errorResponses(409) },
+          description: 'Left out, the strategy is round_robin, and every other rule is off.',
+          body: Body({ name: Name, ...rules }),
+          response: { 201: TeamView, ...errorResponses(409, 422) },
         },
       },
-      async ({ principal: { workspaceId }, body: { name, strategy = 'round_robin' } }, reply) => {
-        const result = await createTeam(pool, { workspaceId, name, strategy });
-        if (result.kind === 'name_taken') throw nameTaken(name);
+      async ({ principal: { workspaceId }, body }, reply) => {
+        const { name, strategy = 'round_robin', ...settings } = body;
+        const result = await createTeam(pool, { workspaceId, name, strategy, settings: toTeamSettings(settings) });
+        if (result.kind !== 'created') throw refuseTeam(result, body);
         return reply.code(201).send(viewTeam(result.team));
       },
     );
@@ -82,23 +73,45 @@ export function teamsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Teams'],
           summary: 'Change a team',
+          description:
+            'The next decision goes by it, on every worker. Only the members sent are changed, each replaced whole; null switches a ' +
+            'rule off. What waits is served in the new order, offers already made keep their time, and `offline` holds for agents ' +
+            'who go offline from now on.',
           params: IdParams,
-          body: Body({ name: Type.Optional(Name), strategy: Type.Optional(Strategy) }),
-          response: { 200: TeamView, ...errorResponses(404, 409) },
+          body: Body({ name: Type.Optional(Name), ...rules }),
+          response: { 200: TeamView, ...errorResponses(404, 409, 422) },
         },
       },
       async ({ principal: { workspaceId }, params, body }) => {
-        const result = await updateTeam(pool, { workspaceId, teamId: params.id, ...body });
+        const { name, strategy, ...settings } = body;
+        const result = await updateTeam(pool, {
+          workspaceId,
+          teamId: params.id,
+          ...(name === undefined ? {} : { name }),
+          ...(strategy === undefined ? {} : { strategy }),
+          settings: toTeamSettings(settings),
+        });
         if (result.kind === 'not_found') throw problem('not_found');
-        if (result.kind === 'name_taken') throw nameTaken(body.name);
+        if (result.kind !== 'updated') throw refuseTeam(result, body);
         return viewTeam(result.team);
       },
     );
   };
 }
 
-function nameTaken(name: string | undefined) {
-  return problem('conflict.name_taken', {
-    errors: [{ field: '/name', message: `There is a team named ${name} already.`, mend: 'Choose another name.' }],
-  });
+function refuseTeam(refusal: TeamRefusal, { name, priorityList = [] }: { name?: string; priorityList?: string[] }) {
+  switch (refusal.kind) {
+    case 'name_taken':
+      return problem('conflict.name_taken', {
+        errors: [{ field: '/name', message: `There is a team named ${name} already.`, mend: 'Choose another name.' }],
+      });
+    case 'unknown_agents':
+      return problem('unknown_reference', {
+        errors: refusal.agentIds.map((agentId) => ({
+          field: `/priorityList/${priorityList.indexOf(agentId)}`,
+          message: 'There is no agent with this id.',
+          mend: 'Name an agent that GET /v1/agents lists.',
+        })),
+      });
+  }
 }
