@@ -6,7 +6,7 @@ import { migrate } from '../store/migrate.ts';
 import { ensureDemoWorkspace } from './demo-workspace.ts';
 import { devFilePath, type DevFile } from './dev-file.ts';
 import { startEmbeddedPostgres } from './embedded-postgres.ts';
-import { findNextFreePort, isPortFree } from '../platform/ports.ts';
+import { findFreePort, findNextFreePort, isPortFree } from '../platform/ports.ts';
 import { nodeArguments, type ManagedProcess, type ProcessRegistry } from './processes.ts';
 import { keepText, readJson, removeFile, writeJson } from './state-files.ts';
 import type { Steps } from './steps.ts';
@@ -78,7 +78,7 @@ export async function launchSwitchyard(options: LaunchOptions): Promise<DevFile>
   return devFile;
 }
 
-/** A port that the user named must be free; where none was named, the next free one does. */
+/** A port that the user named must be free; where none was named, the next free one does, and for 0 any. */
 async function choosePorts(config: Config): Promise<{ api: number; apiMetrics: number; workerMetrics: number }> {
   const taken: number[] = [];
   async function choose(variable: 'PORT' | 'API_METRICS_PORT' | 'WORKER_METRICS_PORT', port: number, host: string) {
@@ -86,7 +86,8 @@ async function choosePorts(config: Config): Promise<{ api: number; apiMetrics: n
     if (isNamed && !(await isPortFree(port, host))) {
       throw new Error(`${variable} ${port} is taken by another program. Name a free one, or leave ${variable} out.`);
     }
-    const chosen = isNamed ? port : await findNextFreePort(port, host, taken);
+    const findPort = () => (port === 0 ? findFreePort(null, host) : findNextFreePort(port, host, taken));
+    const chosen = isNamed ? port : await findPort();
     taken.push(chosen);
     return chosen;
   }

@@ -19,6 +19,7 @@ export function loadConfig(env: Environment = process.env, { required = [] }: Lo
     workerMetricsPort: withDefault('WORKER_METRICS_PORT', 9465, integer(0, 65535)),
     metricsHost: withDefault('METRICS_HOST', '127.0.0.1', parseWord),
     metricsKey: optional('METRICS_KEY', parseSecret),
+    metricsMaxTeams: withDefault('METRICS_MAX_TEAMS', 200, integer(0, 10_000)),
     temporalAddress: withDefault('TEMPORAL_ADDRESS', '127.0.0.1:7233', parseAddress),
     temporalNamespace: withDefault('TEMPORAL_NAMESPACE', 'default', parseWord),
     temporalApiKey: optional('TEMPORAL_API_KEY', parseSecret),
@@ -71,6 +72,8 @@ export interface Config {
   readonly workerMetricsPort: number;
   readonly metricsHost: string;
   readonly metricsKey: string | undefined;
+  /** With more teams than this, no metric is told by team; 0: never. */
+  readonly metricsMaxTeams: number;
   readonly temporalAddress: string;
   readonly temporalNamespace: string;
   readonly temporalApiKey: string | undefined;
@@ -106,6 +109,7 @@ export type VariableName =
   | 'WORKER_METRICS_PORT'
   | 'METRICS_HOST'
   | 'METRICS_KEY'
+  | 'METRICS_MAX_TEAMS'
   | 'TEMPORAL_ADDRESS'
   | 'TEMPORAL_NAMESPACE'
   | 'TEMPORAL_API_KEY'

@@ -1,6 +1,8 @@
 /** What the leased worker looks at: conversations and contacts that stand still though they should not, and the numbers for the gauges. */
 import type { Queryable } from './database.ts';
 import type { OutboxEntry } from './outbox.ts';
+import { defaultTeamSettings } from '../routing/team-rules.ts';
+import { atRiskFrom } from './queue-views.ts';
 
 export type StallKind = 'pending' | 'flow' | 'close';
 
@@ -37,7 +39,8 @@ export async function readStalled(
                         AND v.progressed_at > now() - interval '4 min')
            ) stalled
            WHERE NOT EXISTS (SELECT FROM outbox o
-                             WHERE o.workspace_id = stalled.workspace_id AND o.contact_id = stalled.contact_id)
+                             WHERE o.workspace_id = stalled.workspace_id AND o.contact_id = stalled.contact_id
+                               AND o.wake_conversation_id IS NULL)
            ORDER BY since LIMIT $2`,
     values: [afterMs, maxRows],
   });
@@ -48,10 +51,19 @@ export interface SystemGauges {
   readonly outboxDepth: number;
   readonly outboxOldestSeconds: number;
   readonly conversationsByState: Readonly<Record<string, number>>;
-  readonly longestWaitSeconds: number;
   readonly agentsByPresence: Readonly<Record<string, number>>;
   readonly freeCapacityUnits: number;
   readonly oldestTransactionSeconds: number;
+}
+
+/** How long the oldest nudge has waited. Wakes, which need no actor, are left out: one that fails for ever says nothing about the nudges. */
+export async function readOldestNudgeMs(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ ms: number }>({
+    name: 'read-oldest-nudge',
+    text: `SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 * 1000 AS ms
+           FROM outbox WHERE wake_conversation_id IS NULL`,
+  });
+  return rows[0]!.ms;
 }
 
 /** Over all workspaces. Counts open conversations only, by an index of its own; closed ones have a counter. */
@@ -61,8 +73,6 @@ export async function readSystemGauges(db: Queryable): Promise<SystemGauges> {
            (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox) AS "outboxOldestSeconds",
            (SELECT coalesce(jsonb_object_agg(state, count), '{}')
             FROM (SELECT state, count(*) FROM conversations WHERE closed_at IS NULL GROUP BY state) s) AS "conversationsByState",
-           (SELECT coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::float8
-            FROM conversations WHERE state = 'waiting' AND close_requested_at IS NULL) AS "longestWaitSeconds",
            (SELECT coalesce(jsonb_object_agg(status, count), '{}')
             FROM (SELECT status, count(*) FROM agent_presence GROUP BY status) p) AS "agentsByPresence",
            (SELECT coalesce(sum(greatest(a.capacity - a.load, 0)), 0)
@@ -72,6 +82,66 @@ export async function readSystemGauges(db: Queryable): Promise<SystemGauges> {
             FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL) AS "oldestTransactionSeconds"`);
   return rows[0]!;
 }
+
+export interface WaitingGauges {
+  readonly longestWaitSeconds: number;
+  readonly slaBreached: number;
+  readonly slaAtRisk: number;
+  /** Null when there are more teams than are to be told one by one. */
+  readonly teams: readonly TeamGauges[] | null;
+}
+
+export interface TeamGauges {
+  readonly workspaceId: string;
+  readonly teamId: string;
+  readonly name: string;
+  readonly waiting: number;
+  readonly longestWaitSeconds: number;
+  readonly slaBreached: number;
+  readonly slaAtRisk: number;
+}
+
+/**
+ * Over all that waits, offered or not, in all workspaces. Two indexes hold exactly those rows, so what is closed costs nothing; 50,000 are
+ * counted in tens of milliseconds.
+ */
+export async function readWaitingGauges(db: Queryable, { maxTeams }: { maxTeams: number }): Promise<WaitingGauges> {
+  const { rows } = await db.query<WaitingGauges>({
+    name: 'read-waiting-gauges',
+    text: readWaitingGaugesSql,
+    values: [maxTeams, defaultTeamSettings.slaSeconds],
+  });
+  return rows[0]!;
+}
+
+const readWaitingGaugesSql = `
+  WITH rules AS MATERIALIZED (
+    SELECT workspace_id, id, name, coalesce((settings ->> 'slaSeconds')::float8, $2::float8) * interval '1 s' AS sla
+    FROM teams
+  ), waiting AS MATERIALIZED (
+    SELECT r.workspace_id, r.id, count(*) AS count, min(v.waiting_since) AS oldest,
+           count(*) FILTER (WHERE v.waiting_since <= now() - r.sla) AS breached,
+           count(*) FILTER (WHERE v.waiting_since <= now() - r.sla * ${atRiskFrom} AND v.waiting_since > now() - r.sla) AS at_risk
+    FROM (
+      SELECT workspace_id, team_id, waiting_since FROM conversations
+      WHERE state = 'waiting' AND close_requested_at IS NULL AND offered_agent_id IS NULL
+      UNION ALL
+      SELECT workspace_id, team_id, waiting_since FROM conversations
+      WHERE state = 'waiting' AND close_requested_at IS NULL AND offered_agent_id IS NOT NULL
+    ) v
+    JOIN rules r ON r.workspace_id = v.workspace_id AND r.id = v.team_id
+    GROUP BY r.workspace_id, r.id
+  )
+  SELECT coalesce(extract(epoch FROM now() - min(oldest)), 0)::float8 AS "longestWaitSeconds",
+         coalesce(sum(breached), 0)::int AS "slaBreached", coalesce(sum(at_risk), 0)::int AS "slaAtRisk",
+         CASE WHEN $1 > 0 AND (SELECT count(*) FROM rules) <= $1 THEN (
+           SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'workspaceId', r.workspace_id, 'teamId', r.id, 'name', r.name, 'waiting', coalesce(w.count, 0),
+                    'longestWaitSeconds', coalesce(extract(epoch FROM now() - w.oldest), 0),
+                    'slaBreached', coalesce(w.breached, 0), 'slaAtRisk', coalesce(w.at_risk, 0))), '[]')
+           FROM rules r LEFT JOIN waiting w ON w.workspace_id = r.workspace_id AND w.id = r.id
+         ) END AS teams
+  FROM waiting`;
 
 export interface ContactKey {
   readonly workspaceId: string;
