@@ -136,6 +136,15 @@ test('requests are measured by route template, never by address', async () => {
 });
 
 const contractCalls = [
+  'GET /v1/workspace',
+  'PATCH /v1/workspace',
+  'POST /v1/close-categories',
+  'GET /v1/close-categories',
+  'DELETE /v1/close-categories/{id}',
+  'GET /v1/teams/{id}/queue',
+  'GET /v1/conversations/{id}/position',
+  'POST /v1/conversations/{id}/accept',
+  'POST /v1/conversations/{id}/reject',
   'POST /v1/messages',
   'POST /v1/messages/batch',
   'GET /v1/messages/{id}',

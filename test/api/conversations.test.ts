@@ -35,6 +35,15 @@ test('a conversation shows where it stands, whom it belongs to and when that hap
     fallbackReason: null,
     waitingSince: null,
     forced: false,
+    channel: 'chat',
+    units: 1,
+    effectivePriority: null,
+    skills: [],
+    requirements: { skills: [], rings: [] },
+    ring: 0,
+    offer: null,
+    preferredAgentId: null,
+    quietSince: null,
   });
 });
 

@@ -26,6 +26,83 @@ test('a route by otherwise tells how many branches were tried', () => {
   );
 });
 
+test('a route tells the version of the flow, what it asks of agents, and what changes while nobody is found', () => {
+  const requirements = {
+    skills: [
+      { skill: 'spanish', level: 4, preferred: false },
+      { skill: 'billing', level: 2, preferred: true },
+    ],
+    rings: [
+      { afterSeconds: 30, kind: 'relax', levels: [{ skill: 'spanish', level: 2 }] },
+      {
+        afterSeconds: 90,
+        kind: 'relax',
+        levels: [
+          { skill: 'spanish', level: 0 },
+          { skill: 'billing', level: 1 },
+        ],
+      },
+      { afterSeconds: 180, kind: 'overflow', teamId: 't2' },
+      { afterSeconds: 600, kind: 'fallback', then: 'close' },
+    ],
+  };
+  const detail = {
+    flowVersionNumber: 3,
+    teamId: 't1',
+    priority: 10,
+    branch: 'Billing',
+    requirements,
+    missingFields: [],
+  };
+  expect(summarizeDecision({ kind: 'routing', detail })).toBe(
+    'The branch “Billing” of flow version 3 applied and chose team t1 with priority 10. It asks for spanish ≥ 4, billing ≥ 2 preferred; ' +
+      'after 30 s relaxed to spanish ≥ 2; after 90 s spanish dropped, relaxed to billing ≥ 1; after 180 s overflow to team t2; after 600 s closed.',
+  );
+});
+
+test('a route tells which field named no skill, and rings without skills', () => {
+  const requirements = { skills: [], rings: [{ afterSeconds: 60, kind: 'fallback', then: 'wait' }] };
+  const detail = { teamId: 't1', priority: 0, branch: null, evaluated: [], requirements, missingFields: ['topic'] };
+  expect(summarizeDecision({ kind: 'routing', detail })).toBe(
+    'The flow has no branch, so “otherwise” chose team t1 with priority 0. It asks for no skill; after 60 s left waiting. ' +
+      'The field topic names no skill, so it asks for none.',
+  );
+  const several = { teamId: 't1', branch: 'A', missingFields: ['topic', 'region'] };
+  expect(summarizeDecision({ kind: 'routing', detail: several })).toBe(
+    'The branch “A” applied and chose team t1. The fields topic, region name no skill, so they ask for none.',
+  );
+});
+
+test('a route stays a sentence however much it asks for', () => {
+  const skill = 'x'.repeat(100);
+  const requirements = {
+    skills: Array.from({ length: 10 }, () => ({ skill, level: 5, preferred: false })),
+    rings: Array.from({ length: 20 }, () => ({ afterSeconds: 1, kind: 'relax', levels: [{ skill, level: 1 }] })),
+  };
+  const summary = summarizeDecision({ kind: 'routing', detail: { teamId: 't1', branch: 'A', requirements } });
+  expect(summary).toContain('; then 10 rings more.');
+  expect(summary.length).toBeLessThan(3_000);
+});
+
+test('a return to the queue tells why', () => {
+  const detailOf = (reason: string) => ({ manual: false, reason, chosen: null, from: 'a1', teamId: 't1', note: null });
+  const sentenceOf = (reason: string) => summarizeDecision({ kind: 'assignment', detail: detailOf(reason) });
+  expect(sentenceOf('agent_offline')).toBe(
+    'The conversation went back to the queue of team t1, because agent a1 is offline.',
+  );
+  expect(sentenceOf('silence')).toBe(
+    'The conversation went back to the queue of team t1, because agent a1 did not reply in time.',
+  );
+  expect(sentenceOf('woken_without_room')).toBe(
+    'The contact wrote again and agent a1 had no room, so the conversation went back to the queue of team t1.',
+  );
+  const byHand = { byAgentId: 'a2', note: 'Speaks Spanish' };
+  expect(summarizeDecision({ kind: 'assignment', detail: { ...detailOf('transferred'), ...byHand } })).toBe(
+    'Agent a2 transferred the conversation to the queue of team t1. Note: Speaks Spanish',
+  );
+  expect(sentenceOf('put_back')).toBe('A person put the conversation into the queue of team t1.');
+});
+
 test('a fallback tells its reason', () => {
   const detail = { teamId: 't1', branch: null, reason: 'no published flow matches' };
   expect(summarizeDecision({ kind: 'routing', detail })).toBe(
@@ -47,8 +124,36 @@ test('an assignment by hand tells who did it and that it went over the capacity'
   );
 });
 
+test('an assignment is told as an offer where the agent has to accept first', () => {
+  const detail = {
+    strategy: 'round_robin',
+    units: 1,
+    chosen: 'a1',
+    tiedWith: [],
+    candidates: [{ agentId: 'a1', load: 0, capacity: 3 }],
+    otherCounts: {},
+  };
+  const sentenceOf = (offered: boolean) => summarizeDecision({ kind: 'assignment', detail: { ...detail, offered } });
+  expect(sentenceOf(true)).toBe('Offered to agent a1: next in turn.');
+  expect(sentenceOf(false)).toBe('Agent a1 chosen: next in turn.');
+});
+
+test('a rejected offer tells the reason, and ends once whatever the reason ends with', () => {
+  const sentenceOf = (reason: string | null) =>
+    summarizeDecision({ kind: 'assignment', detail: { offer: 'rejected', agentId: 'a1', reason } });
+  for (const reason of ['busy', ' busy. ', 'busy..']) {
+    expect(sentenceOf(reason)).toBe('Agent a1 rejected the offer: busy.');
+  }
+  expect(sentenceOf('why me?')).toBe('Agent a1 rejected the offer: why me?');
+  for (const none of [null, '', ' ', '.']) expect(sentenceOf(none)).toBe('Agent a1 rejected the offer.');
+});
+
 test('whatever an older version stored gives a sentence', () => {
   for (const kind of ['enrichment', 'routing', 'assignment'] as const) {
     expect(summarizeDecision({ kind, detail: {} })).toMatch(/^[A-Z].*\.$/);
+    for (const requirements of [null, 1, [], { skills: 1, rings: [null, {}, { levels: 3, kind: 'relax' }] }]) {
+      const detail = { requirements, missingFields: requirements };
+      expect(summarizeDecision({ kind, detail })).toMatch(/^[A-Z].*\.$/);
+    }
   }
 });

@@ -148,7 +148,7 @@ test('two teams that share agents, assigning at once from two processes, never e
 test('coming online takes the oldest first, up to the capacity; going away keeps what one has and takes no more', async () => {
   const workspaceId = await begin();
   const waiting = [await stage.open(newId()), await stage.open(newId()), await stage.open(newId())];
-  const agentId = await stage.addAgent(2, [stage.defaultTeamId], false);
+  const agentId = await stage.addAgent(2, [stage.defaultTeamId], { online: false });
   expect(await stage.loadOf(agentId)).toBe(0);
   await setPresence(database.pool, { workspaceId, agentId, status: 'online' });
   const states = async () =>

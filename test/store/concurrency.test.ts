@@ -9,20 +9,16 @@ import { ingestMessages } from '../../store/ingest.ts';
 import { openByUser, openForContact } from '../../store/opening.ts';
 import { addReply } from '../../store/replies.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { countDeadlocks } from '../support/deadlocks.ts';
 import { connectAnother } from './second-pool.ts';
 import { createStage, findImbalances, type Stage } from './stage.ts';
 
 let database: TestDatabase;
-let other: pg.Pool;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  other = connectAnother(database);
 });
-afterAll(async () => {
-  await other?.end();
-  await database?.drop();
-});
+afterAll(() => database?.drop());
 
 for (const { force, seed } of [
   { force: false, seed: Math.floor(Math.random() * 1e9) },
@@ -36,12 +32,13 @@ for (const { force, seed } of [
       [teams, teams.slice(0, 2), teams.slice(1), [teams[2]!]].map((teamIds, i) => stage.addAgent(1 + (i % 3), teamIds)),
     );
     const contacts = Array.from({ length: 15 }, () => newId());
+    const pools = [connectAnother(database), connectAnother(database)];
     await Promise.all(
       Array.from({ length: 12 }, async (_, i) => {
         const random = createRandom(seed + i);
         const person = createPerson({
           stage,
-          pool: i % 2 === 0 ? database.pool : other,
+          pool: pools[i % 2]!,
           teams,
           agents,
           contacts,
@@ -51,15 +48,45 @@ for (const { force, seed } of [
         for (let step = 0; step < 25; step += 1) await person();
       }),
     );
+    await Promise.all(pools.map((pool) => pool.end()));
     // What the actors would still do: open what is pending, assign what is routed, carry closes out.
     for (const contact of contacts) await settle(database.pool, workspaceId, (await stage.write(contact)).contactId);
 
     expect(await findImbalances(database.pool, workspaceId)).toEqual([]);
     expect(await findBrokenCycles(database.pool, workspaceId)).toEqual([]);
     if (!force) expect(await findOverloaded(database.pool, workspaceId)).toEqual([]);
-    expect(await countDeadlocks(database)).toBe(0);
+    expect(await countDeadlocks(database.pool)).toBe(0);
   });
 }
+
+test('two teams that decide at once about the last room of an agent they share: one of them gets it, thirty times of thirty', async () => {
+  const stage = await createStage(database.pool);
+  const { workspaceId } = stage;
+  const teamIds = [await stage.addTeam(), await stage.addTeam()];
+  const agentId = await stage.addAgent(1, teamIds);
+  const pools = teamIds.map(() => connectAnother(database));
+  const states: string[][] = [];
+  for (let round = 0; round < 30; round += 1) {
+    const refs = await Promise.all(
+      teamIds.map(async (teamId, i) => {
+        const { contactId } = await stage.write(`${round}/${i}`);
+        const { phase } = await openForContact(pools[i]!, { workspaceId, contactId });
+        if (phase.kind !== 'assigning') throw new Error(phase.kind);
+        const { conversationId } = phase;
+        await database.pool.query('UPDATE conversations SET team_id = $2 WHERE id = $1', [conversationId, teamId]);
+        return { workspaceId, contactId, conversationId };
+      }),
+    );
+    await Promise.all(refs.map((ref, i) => assignRouted(pools[i]!, ref)));
+    const found = await Promise.all(refs.map(({ conversationId }) => stage.conversation(conversationId)));
+    states.push(found.map(({ state }) => state).toSorted());
+    expect(await stage.loadOf(agentId)).toBe(1);
+    for (const ref of refs) await stage.close(ref);
+  }
+  await Promise.all(pools.map((pool) => pool.end()));
+  expect(states).toEqual(Array.from({ length: 30 }, () => ['assigned', 'waiting']));
+  expect(await countDeadlocks(database.pool)).toBe(0);
+});
 
 interface PersonOptions {
   readonly stage: Stage;
@@ -166,13 +193,6 @@ async function findOverloaded(pool: pg.Pool, workspaceId: string): Promise<unkno
     [workspaceId],
   );
   return rows;
-}
-
-async function countDeadlocks({ pool }: TestDatabase): Promise<number> {
-  const { rows } = await pool.query<{ deadlocks: number }>(
-    'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()',
-  );
-  return rows[0]!.deadlocks;
 }
 
 /** Repeatable from the seed that the test's name tells (mulberry32). */

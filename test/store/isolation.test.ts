@@ -18,8 +18,8 @@ beforeAll(async () => {
   theirs = await createStage(database.pool);
   ref = await mine.open('contact');
   foreign = await theirs.open('contact');
-  agentId = await mine.addAgent(1, [], false);
-  foreignAgentId = await theirs.addAgent(1, [], false);
+  agentId = await mine.addAgent(1, [], { online: false });
+  foreignAgentId = await theirs.addAgent(1, [], { online: false });
 });
 afterAll(() => database?.drop());
 

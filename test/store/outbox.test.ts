@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
-import { deleteNudges, enqueueNudges, postponeNudges, readDueNudges, shardCount, shardOf } from '../../store/outbox.ts';
+import { deleteRows, enqueueNudges, postponeRows, readDueRows, shardCount, shardOf } from '../../store/outbox.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -17,10 +17,10 @@ const enqueue = (contactId: string, closeConversationId: string | null = null) =
   enqueueNudges(database.pool, [{ workspaceId, contactId, closeConversationId }]);
 
 const readDue = (contactId: string, options: { shards?: readonly number[]; busy?: readonly string[] } = {}) =>
-  readDueNudges(database.pool, {
+  readDueRows(database.pool, {
     shards: options.shards ?? everyShard,
-    busyContactIds: options.busy ?? [],
-    maxRowsPerShard: 1_000,
+    nudges: { busyIds: options.busy ?? [], maxRowsPerShard: 1_000 },
+    wakes: { busyIds: [], maxRowsPerShard: 1_000 },
   }).then((rows) => rows.filter((row) => row.contactId === contactId));
 
 test('rows come in the order of writing, only to the holder of their shard, and not while their contact is being told', async () => {
@@ -35,12 +35,32 @@ test('rows come in the order of writing, only to the holder of their shard, and 
   expect(await readDue(contactId, { busy: [contactId] })).toEqual([]);
 });
 
+test('wakes are read beside nudges, each with its own limit, and not while their conversation is being woken', async () => {
+  const [contactId, conversationId] = [newId(), newId()];
+  await enqueue(contactId);
+  const wake = `INSERT INTO outbox (shard, workspace_id, contact_id, wake_conversation_id) VALUES ($1, $2, $3, $4)`;
+  await database.pool.query(wake, [shardOf(contactId), workspaceId, contactId, conversationId]);
+  await enqueue(contactId, newId());
+  const all = await readDue(contactId);
+  expect(all.map((row) => row.wakeConversationId)).toEqual([null, conversationId, null]);
+  expect(await readDue(contactId, { busy: [contactId] })).toEqual([all[1]]);
+  const read = (options: { maxNudges?: number; maxWakes?: number; waking?: readonly string[] }) =>
+    readDueRows(database.pool, {
+      shards: [shardOf(contactId)],
+      nudges: { busyIds: [], maxRowsPerShard: options.maxNudges ?? 1_000 },
+      wakes: { busyIds: options.waking ?? [], maxRowsPerShard: options.maxWakes ?? 1_000 },
+    }).then((rows) => rows.filter((row) => row.contactId === contactId));
+  expect(await read({ maxNudges: 0 })).toEqual([all[1]]);
+  expect(await read({ maxWakes: 0 })).toEqual([all[0], all[2]]);
+  expect(await read({ waking: [conversationId] })).toEqual([all[0], all[2]]);
+});
+
 test('deleting is by id: a row written meanwhile is still to be sent', async () => {
   const contactId = newId();
   await enqueue(contactId);
   const rows = await readDue(contactId);
   await enqueue(contactId);
-  await deleteNudges(
+  await deleteRows(
     database.pool,
     rows.map((row) => row.id),
   );
@@ -53,7 +73,7 @@ test('a row that is put off comes back later, each time after twice the time, a 
   const [{ id } = { id: 0 }] = await readDue(contactId);
   const delaysMs: number[] = [];
   for (let attempt = 0; attempt < 15; attempt += 1) {
-    await postponeNudges(database.pool, [id]);
+    await postponeRows(database.pool, [id]);
     const { rows } = await database.pool.query<{ ms: number }>(
       'SELECT extract(epoch FROM due_at - now())::float8 * 1000 AS ms FROM outbox WHERE id = $1',
       [id],
@@ -71,7 +91,7 @@ test('a row that was put off is due again when its time has come', async () => {
   const contactId = newId();
   await enqueue(contactId);
   const [row] = await readDue(contactId);
-  await postponeNudges(database.pool, [row!.id]);
+  await postponeRows(database.pool, [row!.id]);
   const [again] = await eventually('due again', async () => {
     const rows = await readDue(contactId);
     return rows.length > 0 && rows;

@@ -1,7 +1,8 @@
 /** A workspace with people in it, for tests of the store: short ways to write, to open, and to look. */
 import type pg from 'pg';
 import { newId } from '../../platform/id.ts';
-import type { Strategy } from '../../routing/matching.ts';
+import { noRequirements, type Requirements } from '../../routing/requirements.ts';
+import type { Strategy, TeamSettings } from '../../routing/team-rules.ts';
 import { createAgent, setPresence } from '../../store/agents.ts';
 import { assignRouted } from '../../store/assignment.ts';
 import { createChannel } from '../../store/channels.ts';
@@ -9,6 +10,7 @@ import { executeClose, requestClose } from '../../store/closing.ts';
 import { ingestMessages, type AcceptedMessage, type IngestItem } from '../../store/ingest.ts';
 import { openForContact } from '../../store/opening.ts';
 import { createTeam } from '../../store/teams.ts';
+import { findNeedlessWaits, findWrongLoads } from '../support/balance.ts';
 import { createWorkspace } from '../../store/workspaces.ts';
 
 export type Stage = Awaited<ReturnType<typeof createStage>>;
@@ -32,27 +34,60 @@ export async function createStage(pool: pg.Pool) {
     return result;
   }
 
-  /** Without a flow: to the default team, as the actor would do it step by step. */
-  async function open(contact: string): Promise<{ contactId: string; conversationId: string }> {
-    const { contactId } = await write(contact);
+  /** Without a flow, as the actor would do it step by step: to the default team, unless told what a flow would have decided. */
+  async function open(contact: string, routed: Routed = {}): Promise<{ contactId: string; conversationId: string }> {
+    const { contactId } = await write(contact, routed.channel === undefined ? {} : { channel: routed.channel });
     const { phase } = await openForContact(pool, { workspaceId, contactId });
     if (phase.kind !== 'assigning') throw new Error(phase.kind);
     const { conversationId } = phase;
+    const { teamId = defaultTeamId, priority = 0, skills = [], rings = [] } = routed;
+    const requirements: Requirements = { ...noRequirements, skills, rings };
+    await pool.query(
+      'UPDATE conversations SET team_id = $3, priority = $4, requirements = $5 WHERE workspace_id = $1 AND id = $2',
+      [workspaceId, conversationId, teamId, priority, JSON.stringify(requirements)],
+    );
     await assignRouted(pool, { workspaceId, contactId, conversationId });
     return { contactId, conversationId };
   }
 
-  async function addTeam(strategy: Strategy = 'round_robin'): Promise<string> {
+  async function addChannel(units: number): Promise<string> {
+    const key = newId();
+    await createChannel(pool, { workspaceId, key, name: 'Another' });
+    await pool.query('UPDATE channels SET units = $3 WHERE workspace_id = $1 AND key = $2', [workspaceId, key, units]);
+    return key;
+  }
+
+  async function addTeam(strategy: Strategy = 'round_robin', settings: Partial<TeamSettings> = {}): Promise<string> {
     const result = await createTeam(pool, { workspaceId, name: newId(), strategy });
     if (result.kind !== 'created') throw new Error(result.kind);
+    await setRules(result.team.id, settings);
     return result.team.id;
   }
 
-  async function addAgent(capacity: number, teamIds: readonly string[] = [defaultTeamId], online = true) {
-    const result = await createAgent(pool, { workspaceId, name: 'Agent', capacity, teamIds, skills: {} });
+  /** For what the API would refuse as unwise, such as seconds of silence. */
+  async function setRules(teamId: string, settings: Partial<TeamSettings>): Promise<void> {
+    await pool.query('UPDATE teams SET settings = settings || $3 WHERE workspace_id = $1 AND id = $2', [
+      workspaceId,
+      teamId,
+      JSON.stringify(settings),
+    ]);
+  }
+
+  async function addAgent(
+    capacity: number,
+    teamIds: readonly string[] = [defaultTeamId],
+    { online = true, skills = {}, channelLimits = {} }: AgentOptions = {},
+  ): Promise<string> {
+    const result = await createAgent(pool, { workspaceId, name: 'Agent', capacity, teamIds, skills });
     if (result.kind !== 'created') throw new Error(result.kind);
-    if (online) await setPresence(pool, { workspaceId, agentId: result.agent.id, status: 'online' });
-    return result.agent.id;
+    const agentId = result.agent.id;
+    await pool.query('UPDATE agents SET channel_limits = $3 WHERE workspace_id = $1 AND id = $2', [
+      workspaceId,
+      agentId,
+      JSON.stringify(channelLimits),
+    ]);
+    if (online) await setPresence(pool, { workspaceId, agentId, status: 'online' });
+    return agentId;
   }
 
   async function close(ref: { contactId: string; conversationId: string }): Promise<void> {
@@ -65,7 +100,10 @@ export async function createStage(pool: pg.Pool) {
     const { rows } = await pool.query<StoredConversation>(
       `SELECT state, source, priority, team_id AS "teamId", agent_id AS "agentId", forced,
               fallback_reason AS "fallbackReason", close_category AS category, close_summary AS summary,
-              close_requested_at AS "closeRequestedAt", waiting_since AS "waitingSince", fields
+              close_requested_at AS "closeRequestedAt", waiting_since AS "waitingSince", fields, units, channel, ring,
+              offered_agent_id AS "offeredAgentId", awaited_agent_id AS "awaitedAgentId", passed_over AS "passedOver",
+              quiet_since AS "quietSince", return_at AS "returnAt", queued_at AS "queuedAt",
+              due_kind AS "dueKind", due_at AS "dueAt", close_reason AS "closeReason"
        FROM conversations WHERE workspace_id = $1 AND id = $2`,
       [workspaceId, id],
     );
@@ -123,7 +161,9 @@ export async function createStage(pool: pg.Pool) {
     itemOf,
     write,
     open,
+    addChannel,
     addTeam,
+    setRules,
     addAgent,
     close,
     conversation,
@@ -133,6 +173,21 @@ export async function createStage(pool: pg.Pool) {
     nudgesOf,
     loadOf,
   };
+}
+
+/** What a flow's branch would have decided. */
+interface Routed {
+  readonly channel?: string;
+  readonly teamId?: string;
+  readonly priority?: number;
+  readonly skills?: Requirements['skills'];
+  readonly rings?: Requirements['rings'];
+}
+
+interface AgentOptions {
+  readonly online?: boolean;
+  readonly skills?: Readonly<Record<string, number>>;
+  readonly channelLimits?: Readonly<Record<string, number>>;
 }
 
 interface StoredConversation {
@@ -148,25 +203,21 @@ interface StoredConversation {
   readonly closeRequestedAt: Date | null;
   readonly waitingSince: Date | null;
   readonly fields: Record<string, unknown>;
+  readonly units: number;
+  readonly channel: string | null;
+  readonly ring: number;
+  readonly offeredAgentId: string | null;
+  readonly awaitedAgentId: string | null;
+  readonly passedOver: readonly string[];
+  readonly quietSince: Date | null;
+  readonly returnAt: Date | null;
+  readonly queuedAt: Date | null;
+  readonly dueKind: string | null;
+  readonly dueAt: Date | null;
+  readonly closeReason: string | null;
 }
 
-/** I3 and I7 for a workspace at rest: loads are what open conversations cost, and nobody waits beside room. */
+/** I3 and I7 for a workspace at rest: loads are what is held, and nobody waits beside an agent who may take it and has room. */
 export async function findImbalances(pool: pg.Pool, workspaceId: string): Promise<unknown[]> {
-  const { rows } = await pool.query(
-    `SELECT 'load' AS kind, a.id::text, a.load, coalesce(sum(v.units), 0) AS cost
-     FROM agents a
-     LEFT JOIN conversations v ON v.workspace_id = a.workspace_id AND v.agent_id = a.id AND v.state = 'assigned'
-     WHERE a.workspace_id = $1
-     GROUP BY a.id, a.load HAVING a.load <> coalesce(sum(v.units), 0)
-     UNION ALL
-     SELECT DISTINCT 'waits beside room', v.id::text, a.load, a.capacity
-     FROM conversations v
-     JOIN team_members m ON m.workspace_id = v.workspace_id AND m.team_id = v.team_id
-     JOIN agents a ON a.workspace_id = m.workspace_id AND a.id = m.agent_id
-     JOIN agent_presence p ON p.workspace_id = a.workspace_id AND p.agent_id = a.id
-     WHERE v.workspace_id = $1 AND v.state = 'waiting' AND v.close_requested_at IS NULL
-       AND p.status = 'online' AND a.load + v.units <= a.capacity`,
-    [workspaceId],
-  );
-  return rows;
+  return [...(await findWrongLoads(pool, workspaceId)), ...(await findNeedlessWaits(pool, workspaceId))];
 }

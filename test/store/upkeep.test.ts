@@ -2,9 +2,16 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { requestClose } from '../../store/closing.ts';
 import { openForContact } from '../../store/opening.ts';
-import { readIdleContacts, readStalled, readSystemGauges } from '../../store/upkeep.ts';
+import {
+  readIdleContacts,
+  readOldestNudgeMs,
+  readStalled,
+  readSystemGauges,
+  readWaitingGauges,
+} from '../../store/upkeep.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { createStage, type Stage } from './stage.ts';
+import { insertWaiting } from './waiting-rows.ts';
 
 let database: TestDatabase;
 let stage: Stage;
@@ -55,6 +62,23 @@ test('a flow that stands still, and a close that was not carried out, are found'
   ]);
 });
 
+test('a wake that fails for ever does not look like nudges that are late', async () => {
+  const { pool } = database;
+  const { conversationId, contactId } = await stage.open(newId());
+  await pool.query('DELETE FROM outbox');
+  await pool.query(
+    `INSERT INTO outbox (shard, workspace_id, contact_id, wake_conversation_id, created_at)
+     VALUES (0, $1, $2, $3, ${anHourAgo})`,
+    [stage.workspaceId, contactId, conversationId],
+  );
+  expect(await readOldestNudgeMs(pool)).toBe(0);
+  expect((await readSystemGauges(pool)).outboxOldestSeconds).toBeGreaterThan(3_000);
+  await stage.write(newId());
+  await pool.query(`UPDATE outbox SET created_at = ${anHourAgo}`);
+  expect(await readOldestNudgeMs(pool)).toBeGreaterThan(3_000_000);
+  await pool.query('DELETE FROM outbox');
+});
+
 test('what waits for people, is closed, or is still in the outbox does not stand still', async () => {
   const waiting = await stage.open(newId());
   const closed = await stage.open(newId());
@@ -91,7 +115,7 @@ test('the gauges count what is there', async () => {
   const own = await createTestDatabase();
   const scene = await createStage(own.pool);
   await scene.addAgent(3);
-  await scene.addAgent(5, [scene.defaultTeamId], false);
+  await scene.addAgent(5, [scene.defaultTeamId], { online: false });
   await scene.open(newId());
   await scene.open(newId());
   await scene.close(await scene.open(newId()));
@@ -102,7 +126,37 @@ test('the gauges count what is there', async () => {
     conversationsByState: { assigned: 2, routing: 1 },
     agentsByPresence: { online: 1, offline: 1 },
     freeCapacityUnits: 1,
-    longestWaitSeconds: 0,
+  });
+  await own.drop();
+});
+
+test('what waits is summed over all teams, and told by team only where there are not too many', async () => {
+  const own = await createTestDatabase();
+  const scene = await createStage(own.pool);
+  const { workspaceId, defaultTeamId } = scene;
+  const busy = await scene.addTeam('round_robin', { slaSeconds: 100 });
+  const offeredTo = await scene.addAgent(1, []);
+  await insertWaiting(own.pool, { workspaceId, teamId: busy }, [
+    { waitedSeconds: 10 },
+    { waitedSeconds: 85 },
+    { waitedSeconds: 130 },
+    { waitedSeconds: 110, offeredTo },
+  ]);
+  // No target: it waits long, but breaches nothing.
+  const [longest] = await insertWaiting(own.pool, { workspaceId, teamId: defaultTeamId }, [{ waitedSeconds: 2_000 }]);
+  const sums = { slaBreached: 2, slaAtRisk: 1, longestWaitSeconds: expect.closeTo(2_000, -2) };
+  const { teams, ...told } = await readWaitingGauges(own.pool, { maxTeams: 2 });
+  expect(told).toEqual(sums);
+  expect(teams!.toSorted((left, right) => left.waiting - right.waiting)).toMatchObject([
+    { workspaceId, teamId: defaultTeamId, name: 'Default', waiting: 1, slaBreached: 0, slaAtRisk: 0 },
+    { teamId: busy, waiting: 4, slaBreached: 2, slaAtRisk: 1, longestWaitSeconds: expect.closeTo(130, -2) },
+  ]);
+  for (const maxTeams of [1, 0]) {
+    expect(await readWaitingGauges(own.pool, { maxTeams })).toEqual({ ...sums, teams: null });
+  }
+  await requestClose(own.pool, { workspaceId, conversationId: longest!, agentId: null });
+  expect(await readWaitingGauges(own.pool, { maxTeams: 0 })).toMatchObject({
+    longestWaitSeconds: expect.closeTo(130, -2),
   });
   await own.drop();
 });

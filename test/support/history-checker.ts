@@ -3,6 +3,8 @@
  * events, whose ids follow the order of happening, say that no moment in between was wrong either.
  */
 import type { Queryable } from '../../platform/pool.ts';
+import { findMisfiled, findNeedlessWaits, findWrongLoads } from './balance.ts';
+import { replayEvents, type ReplayOptions } from './history-replay.ts';
 
 export interface AcceptedMessage {
   readonly messageId: string;
@@ -10,8 +12,7 @@ export interface AcceptedMessage {
   readonly sequence: number;
 }
 
-export interface HistoryOptions {
-  readonly workspaceId: string;
+export interface HistoryOptions extends ReplayOptions {
   /** What was answered 202: every one must be there. */
   readonly accepted?: readonly AcceptedMessage[];
 }
@@ -24,14 +25,23 @@ export async function assertSoundHistory(db: Queryable, options: HistoryOptions)
   throw new Error(`${violations.length} violations of the invariants:\n  ${shown}`);
 }
 
-export async function findViolations(db: Queryable, { workspaceId, accepted = [] }: HistoryOptions): Promise<string[]> {
+export async function findViolations(db: Queryable, options: HistoryOptions): Promise<string[]> {
+  const { workspaceId, accepted = [] } = options;
   const found: string[] = [];
   for (const [claim, text] of Object.entries(violationsSql)) {
     const { rows } = await db.query<{ what: string }>(text, [workspaceId]);
     found.push(...rows.map(({ what }) => `${claim}: ${what}`));
   }
   found.push(...(await findLostMessages(db, workspaceId, accepted)));
-  found.push(...(await replayEvents(db, workspaceId)));
+  const claims = {
+    'I3 load is what agents hold': findWrongLoads,
+    'I7 none waits while an agent who may take it has room': findNeedlessWaits,
+    'what waits is filed and timed by what it asks': findMisfiled,
+  };
+  for (const [claim, find] of Object.entries(claims)) {
+    found.push(...(await find(db, workspaceId)).map((what) => `${claim}: ${what}`));
+  }
+  found.push(...(await replayEvents(db, options)));
   return found;
 }
 
@@ -66,12 +76,6 @@ const violationsSql: Readonly<Record<string, string>> = {
           FROM conversations WHERE workspace_id = $1
           WINDOW w AS (PARTITION BY contact_id ORDER BY opened_at, id)) v
     WHERE previous IS NOT NULL AND (previous_closed_at IS NULL OR previous_closed_at > opened_at)`,
-  'I3 load is what open assigned conversations cost': `
-    SELECT a.id || ' load ' || a.load || ', cost ' || coalesce(sum(v.units), 0) AS what
-    FROM agents a
-    LEFT JOIN conversations v ON v.workspace_id = a.workspace_id AND v.agent_id = a.id AND v.closed_at IS NULL
-    WHERE a.workspace_id = $1
-    GROUP BY a.id, a.load HAVING a.load <> coalesce(sum(v.units), 0)`,
   'I3 an open conversation has an agent exactly when it is assigned': `
     SELECT id || ' is ' || state AS what FROM conversations
     WHERE workspace_id = $1 AND closed_at IS NULL AND (state = 'assigned') <> (agent_id IS NOT NULL)`,
@@ -105,14 +109,13 @@ const violationsSql: Readonly<Record<string, string>> = {
     LEFT JOIN events e ON e.workspace_id = v.workspace_id AND e.conversation_id = v.id AND e.type = 'conversation.closed'
     WHERE v.workspace_id = $1
     GROUP BY v.id, v.state HAVING count(e.id) <> (v.state = 'closed')::int`,
-  'I7 none waits while an agent who may take it has room': `
-    SELECT v.id || ' waits, ' || a.id || ' has load ' || a.load || ' of ' || a.capacity AS what
+  'what waits keeps the time from which it first did': `
+    SELECT v.id || ' since ' || coalesce(v.waiting_since::text, 'never') || ', told ' || min(e.at) AS what
     FROM conversations v
-    JOIN team_members m ON m.workspace_id = v.workspace_id AND m.team_id = v.team_id
-    JOIN agents a ON a.workspace_id = m.workspace_id AND a.id = m.agent_id
-    JOIN agent_presence p ON p.workspace_id = a.workspace_id AND p.agent_id = a.id AND p.status = 'online'
-    WHERE v.workspace_id = $1 AND v.state = 'waiting' AND v.close_requested_at IS NULL
-      AND a.load + v.units <= a.capacity`,
+    JOIN events e ON e.workspace_id = v.workspace_id AND e.conversation_id = v.id
+                 AND e.type IN ('conversation.waiting', 'conversation.offered')
+    WHERE v.workspace_id = $1
+    GROUP BY v.id, v.waiting_since HAVING v.waiting_since IS NULL OR v.waiting_since > min(e.at)`,
 };
 
 async function findLostMessages(
@@ -133,85 +136,4 @@ async function findLostMessages(
     ],
   );
   return rows.map(({ what }) => `I1 what was answered 202 is there: ${what}`);
-}
-
-interface EventRow {
-  readonly id: number;
-  readonly type: string;
-  readonly conversation_id: string;
-  readonly contact_id: string;
-  readonly data: { readonly agentId?: string; readonly forced?: boolean };
-}
-
-/**
- * Lives the history through again: per contact, conversations open and close in turn; per conversation, nothing happens before
- * it opened, nothing but its close after the request, nothing at all after it; per agent, the load never exceeds the capacity,
- * unless it was forced. Units are taken as 1 each and capacities as they are at the end.
- */
-async function replayEvents(db: Queryable, workspaceId: string): Promise<string[]> {
-  const { rows: events } = await db.query<EventRow>(
-    `SELECT id, type, conversation_id, contact_id, data FROM events
-     WHERE workspace_id = $1 AND conversation_id IS NOT NULL ORDER BY id`,
-    [workspaceId],
-  );
-  const { rows: agents } = await db.query<{ id: string; capacity: number }>(
-    'SELECT id, capacity FROM agents WHERE workspace_id = $1',
-    [workspaceId],
-  );
-  const capacities = new Map(agents.map((agent) => [agent.id, agent.capacity]));
-  const found: string[] = [];
-  const openByContact = new Map<string, string>();
-  const stages = new Map<string, 'open' | 'closing' | 'closed'>();
-  const agentByConversation = new Map<string, string>();
-  const loads = new Map<string, number>();
-  const moveTo = (conversationId: string, agentId: string | undefined): void => {
-    const before = agentByConversation.get(conversationId);
-    if (before !== undefined) loads.set(before, loads.get(before)! - 1);
-    if (agentId === undefined) {
-      agentByConversation.delete(conversationId);
-      return;
-    }
-    agentByConversation.set(conversationId, agentId);
-    loads.set(agentId, (loads.get(agentId) ?? 0) + 1);
-  };
-
-  for (const { id, type, conversation_id: conversationId, contact_id: contactId, data } of events) {
-    const stage = stages.get(conversationId);
-    const complain = (claim: string): void => {
-      found.push(`${claim}: event ${id} ${type} of conversation ${conversationId}`);
-    };
-    if (type === 'conversation.opened') {
-      if (openByContact.has(contactId)) complain('I2 a conversation opens only after the previous one closed');
-      if (stage !== undefined) complain('I6 a conversation opens once');
-      openByContact.set(contactId, conversationId);
-      stages.set(conversationId, 'open');
-      continue;
-    }
-    if (stage === undefined) complain('nothing happens before the opening');
-    if (stage === 'closing' && type !== 'conversation.closed')
-      complain('nothing happens between close request and close');
-    if (stage === 'closed') complain('nothing happens after the close');
-    switch (type) {
-      case 'conversation.assigned': {
-        const agentId = data.agentId!;
-        moveTo(conversationId, agentId);
-        const load = loads.get(agentId)!;
-        if (load > capacities.get(agentId)! && data.forced !== true)
-          complain(`I3 agent ${agentId} had ${load} at once`);
-        break;
-      }
-      case 'conversation.unassigned':
-        moveTo(conversationId, undefined);
-        break;
-      case 'conversation.close_requested':
-        stages.set(conversationId, 'closing');
-        break;
-      case 'conversation.closed':
-        if (stage !== 'closing') complain('a close is requested before it is carried out');
-        stages.set(conversationId, 'closed');
-        moveTo(conversationId, undefined);
-        if (openByContact.get(contactId) === conversationId) openByContact.delete(contactId);
-    }
-  }
-  return found;
 }

@@ -1,5 +1,4 @@
 import type { ApiClient } from './api-client.ts';
-import type { TestSystem } from './system.ts';
 
 export interface WorkspaceContents {
   readonly teamId: string;
@@ -11,7 +10,7 @@ export interface WorkspaceContents {
  * and then routes everything to that team.
  */
 export async function fillWorkspace(
-  { apis }: Pick<TestSystem, 'apis'>,
+  { apis }: { readonly apis: readonly ApiClient[] },
   { agents = 1, capacity = 1_000 }: { agents?: number; capacity?: number } = {},
 ): Promise<WorkspaceContents> {
   const api: ApiClient = apis[0]!;

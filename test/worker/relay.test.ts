@@ -8,10 +8,13 @@ import { newId } from '../../platform/id.ts';
 import { createLogger } from '../../platform/logger.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { createTemporalClient } from '../../platform/temporal-client.ts';
+import { requestClose } from '../../store/closing.ts';
 import { enqueueNudges } from '../../store/outbox.ts';
+import { goQuiet } from '../../store/quiet.ts';
 import { createRelayMetrics, type RelayMetrics } from '../../worker/relay-metrics.ts';
 import { startRelay, type Relay } from '../../worker/relay.ts';
 import { contactWorkflowId } from '../../workflows/contract.ts';
+import { createStage, findImbalances, type Stage } from '../store/stage.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -137,17 +140,26 @@ test('two relays share the outbox: all is told, by both', async () => {
   await untilEmpty();
 });
 
-test('while Temporal is away nothing is lost or put off, and afterwards everything is told', async () => {
+test('while Temporal is away nothing is lost or put off, quiet conversations are woken all the same, and afterwards everything is told', async () => {
+  const stage = await createStage(database.pool);
+  await stage.addAgent(10);
+  const quiet = [];
+  for (let i = 0; i < 10; i += 1) quiet.push(await openQuiet(stage));
   const gate = await openGate();
   gate.shut();
-  const contacts = newContacts(40);
+  // More than are told at a time.
+  const contacts = newContacts(80);
   await enqueue(contacts);
   const metrics = start(gate.address);
   await eventually('calls fail', async () => (await valueOf(metrics.failed)) >= 1);
+  for (const { contact } of quiet) await stage.write(contact);
+  await eventually('woken', async () => (await valueOf(metrics.woken)) === 10);
+  for (const each of quiet) expect(await isQuiet(stage, each)).toBe(false);
   expect(await readOutbox()).toEqual(contacts.map((contactId) => ({ contactId, attempts: 0 })));
+  expect(await valueOf(metrics.delivered)).toBe(0);
   gate.open();
   await untilEmpty();
-  expect(new Set(told.map((input) => input.options.workflowId)).size).toBe(40);
+  expect(new Set(told.map((input) => input.options.workflowId)).size).toBe(80);
   await Promise.all(relays.splice(0).map((relay) => relay.stop()));
   await gate.close();
 });
@@ -190,4 +202,75 @@ test('a relay that is told to stop while it starts ends at once', async () => {
   start();
   const stopped = relays[0]!.stop().then(() => true);
   expect(await Promise.race([stopped, delay(5_000, false, { ref: false })])).toBe(true);
+});
+
+/** A conversation that has gone quiet, with nothing in the outbox. */
+async function openQuiet(stage: Stage) {
+  const contact = newId();
+  const opened = await stage.open(contact);
+  const key = { workspaceId: stage.workspaceId, ...opened };
+  await stage.setRules(stage.defaultTeamId, { quietMinutes: 0 });
+  expect(await goQuiet(database.pool, key)).toBe(true);
+  await database.pool.query('DELETE FROM outbox WHERE contact_id = $1', [opened.contactId]);
+  return { contact, ...key };
+}
+
+const isQuiet = async (stage: Stage, { conversationId }: { conversationId: string }): Promise<boolean> =>
+  (await stage.conversation(conversationId)).quietSince !== null;
+
+test('a quiet conversation to which its contact writes counts again, and no actor is told', async () => {
+  const stage = await createStage(database.pool);
+  const agentId = await stage.addAgent(1);
+  const quiet = await openQuiet(stage);
+  const metrics = start();
+  await stage.write(quiet.contact);
+  await stage.write(quiet.contact);
+  await untilEmpty();
+  expect(await isQuiet(stage, quiet)).toBe(false);
+  expect(await stage.loadOf(agentId)).toBe(1);
+  expect(told).toEqual([]);
+  expect(await valueOf(metrics.woken)).toBeGreaterThan(0);
+  expect(await valueOf(metrics.delivered)).toBe(0);
+});
+
+test('nudges, the close and wakes of one contact are all carried out, and what is being closed is not woken', async () => {
+  const stage = await createStage(database.pool);
+  const agentId = await stage.addAgent(1);
+  const { workspaceId, contactId, conversationId, contact } = await openQuiet(stage);
+  await stage.write(contact);
+  await requestClose(database.pool, { workspaceId, conversationId, agentId: null });
+  await stage.write(contact);
+  expect(await readOutbox()).toHaveLength(3);
+  start();
+  await untilEmpty();
+  expect(told.map((input) => [input.options.workflowId, input.signalName])).toEqual([
+    [contactWorkflowId({ workspaceId, contactId }), 'closeConversation'],
+    [contactWorkflowId({ workspaceId, contactId }), 'nudge'],
+  ]);
+  expect(await stage.conversation(conversationId)).toMatchObject({ state: 'assigned', quietSince: expect.any(Date) });
+  expect(await stage.loadOf(agentId)).toBe(0);
+  expect(await findImbalances(database.pool, workspaceId)).toEqual([]);
+});
+
+test('a wake that fails is put off, alone, and repeated', async () => {
+  const stage = await createStage(database.pool);
+  const [agentId, sick] = [await stage.addAgent(1), await openQuiet(stage)];
+  const loads = `UPDATE agents SET channel_loads = $2 WHERE id = $1`;
+  await database.pool.query(loads, [agentId, '{"web": "broken"}']);
+  const other = await createStage(database.pool);
+  await other.addAgent(5);
+  const healthy = [await openQuiet(other), await openQuiet(other)];
+  await stage.write(sick.contact);
+  for (const { contact } of healthy) await other.write(contact);
+  const metrics = start();
+  await eventually('tried again', async () => {
+    const [first, ...more] = await readOutbox();
+    return more.length === 0 && first!.attempts >= 2;
+  });
+  expect(await valueOf(metrics.wakeFailures)).toBeGreaterThan(1);
+  expect(await valueOf(metrics.failed)).toBe(0);
+  for (const each of healthy) expect(await isQuiet(other, each)).toBe(false);
+  await database.pool.query(loads, [agentId, '{"web": 0}']);
+  await untilEmpty();
+  expect(await isQuiet(stage, sick)).toBe(false);
 });
