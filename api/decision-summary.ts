@@ -36,7 +36,7 @@ function summarizeOffer(outcome: string, detail: Record<string, unknown>): strin
     case 'expired':
       return `${agent} did not answer the offer in time.`;
     default:
-      return `The offer to ${agent.toLowerCase()} was withdrawn.`;
+      return `The offer to ${agent.toLowerCase()} was withdrawn${withdrawals[String(detail['reason'])] ?? ''}.`;
   }
 }
 
@@ -66,6 +66,14 @@ function summarizePassedRing({ afterSeconds, change, levels, teamId, then }: Rec
       return `${after} a ring passed.`;
   }
 }
+
+const withdrawals: Readonly<Record<string, string>> = {
+  assigned_by_hand: ', because a person gave it to another',
+  transferred: ', because a person moved it',
+  put_back: ', because a person moved it',
+  closed: ', because it was closed',
+  agent_left: ', because the agent went away',
+};
 
 function summarizeQueueing(by: string, detail: Record<string, unknown>): string {
   const queue = typeof detail['teamId'] === 'string' ? `the queue of team ${detail['teamId']}` : 'a queue';

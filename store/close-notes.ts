@@ -18,20 +18,20 @@ export interface NoteRules {
   /** The first by name; none when the workspace leaves the choice of words to its agents. */
   readonly categories: readonly string[];
   readonly categoryCount: number;
-  /** Whether the category that was given is one of them. */
-  readonly isKnown: boolean;
+  /** The name of the category that was given, as it is in the list; null when it is not there. Upper and lower case count as the same. */
+  readonly category: string | null;
 }
 
 /** Blank text counts as left out. */
 export function findNoteFaults(rules: NoteRules, { category, summary }: GivenNotes): NoteFault[] {
-  const { notes, categoryCount, isKnown } = rules;
+  const { notes, categoryCount } = rules;
   const given = { category: !isBlank(category), summary: !isBlank(summary) };
   const faults: NoteFault[] = [];
   for (const field of ['category', 'summary'] as const) {
     if (notes === 'off' && given[field]) faults.push({ field, fault: 'not_wanted' });
     if (requiredFields[notes].has(field) && !given[field]) faults.push({ field, fault: 'missing' });
   }
-  const isOneOfThem = categoryCount === 0 || isKnown || category === undefined;
+  const isOneOfThem = categoryCount === 0 || rules.category !== null || category === undefined;
   if (!isOneOfThem && !faults.some(({ field }) => field === 'category')) {
     faults.push({ field: 'category', fault: 'unknown' });
   }
@@ -58,7 +58,8 @@ export async function readNoteRules(
   const { rows } = await db.query<Omit<NoteRules, 'notes'> & { settings: Partial<WorkspaceSettings> }>({
     name: 'read-note-rules',
     text: `SELECT w.settings, coalesce(c.names[1:$3], '{}') AS categories, coalesce(cardinality(c.names), 0) AS "categoryCount",
-                  coalesce($2::text = ANY(c.names), false) AS "isKnown"
+                  (SELECT name FROM close_categories
+                   WHERE workspace_id = $1 AND lower(name) = lower($2::text) ORDER BY name = $2 DESC LIMIT 1) AS category
            FROM workspaces w
            CROSS JOIN LATERAL (SELECT array_agg(name ORDER BY name) AS names FROM close_categories
                                WHERE workspace_id = w.id) c

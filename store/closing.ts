@@ -39,7 +39,12 @@ export async function requestClose(
     await lockContact(tx, workspaceId, contactId);
     const rules = await readNoteRules(tx, workspaceId, category);
     const faults = findNoteFaults(rules, request);
-    const close = { agentId, category: category ?? null, summary: summary ?? null, reason: 'agent' } as const;
+    const close = {
+      agentId,
+      category: rules.category ?? category ?? null,
+      summary: summary ?? null,
+      reason: 'agent',
+    } as const;
     const key = { workspaceId, contactId, conversationId };
     if (faults.length === 0 && (await writeCloseRequest(tx, key, close))) return { kind: 'requested' };
     const conversation = (await readConversation(tx, workspaceId, conversationId))!;

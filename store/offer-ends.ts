@@ -65,7 +65,7 @@ export async function withdrawOffers(tx: Queryable, lock: MatchingLock, agentId:
     values: [lock.workspaceId, agentId],
   });
   if (offers.some((offer) => !lock.teams.has(offer.teamId))) throw new ConcurrentChange('an offer was made meanwhile');
-  await endOffers(tx, lock, offers, { agentId, outcome: 'withdrawn' });
+  await endOffers(tx, lock, offers, { agentId, outcome: 'withdrawn', reason: 'agent_left' });
 }
 
 /** Whose queues an agent's offers would go back to. An agent may have left the team since. */

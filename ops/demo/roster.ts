@@ -1,6 +1,7 @@
+import { demoAgents } from '../demo-content.ts';
 import type { Agent, Client, Presence } from './client.ts';
 
-/** The agents of the workspace: watches their loads, sends them in and out, and in the end leaves them as they were found. */
+/** The agents that the demo workspace was made with, others are left alone: watches their loads, sends them in and out, and in the end leaves them as they were found. */
 export interface Roster {
   agents(): readonly Agent[];
   nameOf(agentId: string): string;
@@ -14,7 +15,7 @@ export interface Roster {
 const refreshMs = 300;
 
 export async function openRoster(client: Client): Promise<Roster> {
-  const found = await client.listAll<Agent>('/v1/agents');
+  const found = await listOwn();
   const presenceBefore = new Map(found.map(({ id, presence }) => [id, presence]));
   const changed = new Set<string>();
   const overloads: { agentId: string; detail: string }[] = [];
@@ -26,7 +27,7 @@ export async function openRoster(client: Client): Promise<Roster> {
     isRefreshing = true;
     try {
       const before = agents;
-      agents = await client.listAll<Agent>('/v1/agents');
+      agents = await listOwn();
       for (const { id, name, load, capacity } of agents) {
         const earlier = before.find((agent) => agent.id === id);
         // One that was over before may have had its capacity lowered: only who goes over is at fault.
@@ -38,6 +39,11 @@ export async function openRoster(client: Client): Promise<Roster> {
     } finally {
       isRefreshing = false;
     }
+  }
+
+  async function listOwn(): Promise<Agent[]> {
+    const own = new Set(demoAgents.map(({ name }) => name));
+    return (await client.listAll<Agent>('/v1/agents')).filter(({ name }) => own.has(name));
   }
 
   const timer = setInterval(() => void refresh(), refreshMs);

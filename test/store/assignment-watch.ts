@@ -199,7 +199,8 @@ function stoodBefore(left: Open, right: Open, nowMs: number, { teams }: Snapshot
 /** Asks the core about `other` alone, with nobody having room but who got `got`, without it. */
 function couldHaveTaken({ agents, teams, nowMs }: Snapshot, got: Open, other: Open): boolean {
   const withRoom = [...agents.values()].map((agent): AgentCandidate => {
-    if (agent.agentId !== got.holder) return { ...agent, capacity: 0 };
+    // Full, not without capacity: for somebody who could never take it, nobody is passed over.
+    if (agent.agentId !== got.holder) return { ...agent, load: Math.max(agent.load, agent.capacity) };
     const { channel } = got;
     const channelLoads = { ...agent.channelLoads };
     if (channel !== null) channelLoads[channel] = channelLoads[channel]! - 1;

@@ -123,6 +123,13 @@ async function conversationOf({ conversationId }: Opened): Promise<{ workspaceId
   return rows[0];
 }
 
+test('a category named in another case is the one of the list, and stored as it is there', async () => {
+  await addCategory('Refund');
+  const opened = await open();
+  expect(await close(opened, { category: 'refund' })).toEqual({ kind: 'requested' });
+  expect((await stage.conversation(opened.conversationId)).category).toBe('Refund');
+});
+
 test('of many categories, a refusal names the first twenty and counts all', async () => {
   for (let i = 25; i > 0; i -= 1) await addCategory(`c${String(i).padStart(2, '0')}`);
   const result = await close(await open(), { category: 'none of them' });

@@ -124,8 +124,11 @@ function createLedger(agents: readonly AgentRow[]): Judge {
 
   function take(event: EventRow, as: 'offered' | 'assigned'): string[] {
     const agentId = event.data.agentId!;
+    const held = holdings.get(event.conversationId);
+    // Accepted: it was reserved, and others may have been forced upon the agent since.
+    const isReserved = held?.as === 'offered' && held.agentId === agentId;
     hold(event, { agentId, as });
-    const complaints = event.data.forced === true ? [] : loads.excessesOf(agentId, event);
+    const complaints = event.data.forced === true || isReserved ? [] : loads.excessesOf(agentId, event);
     if (event.data.units !== event.units) complaints.push('I3 an event tells what the conversation costs');
     return complaints;
   }
