@@ -182,7 +182,7 @@ test.each(['away', 'offline'] as const)(
     expect([await stage.loadOf(agentId), await stage.loadOf(next)]).toEqual([0, 1]);
     expect(await readEvents(pool, workspaceId, 'conversation.offer_ended')).toEqual([
       { agentId, outcome: 'withdrawn', reason: 'agent_left' },
-      { agentId, outcome: 'withdrawn' },
+      { agentId, outcome: 'withdrawn', reason: 'agent_left' },
     ]);
     const { rows } = await pool.query<{ missed: number }>('SELECT missed_offers AS missed FROM agents WHERE id = $1', [
       agentId,
