@@ -1,5 +1,6 @@
 /** The agent whom a contact had last: preferred for a while, and awaited for a shorter one. */
 import type { AgentCandidate } from '../routing/matching.ts';
+import { weighSkills } from '../routing/ranking.ts';
 import type { SkillRequirement } from '../routing/requirements.ts';
 import type { TeamRules } from '../routing/team-rules.ts';
 import type { Queryable } from './database.ts';
@@ -46,8 +47,7 @@ export function awaitedOf(
   if (preference === null || preference.waitMs === 0) return null;
   const agent = agents.find(({ agentId }) => agentId === preference.agentId);
   if (agent === undefined || agent.presence === 'offline') return null;
-  const isSkilled = skills.every(({ skill, level, preferred }) => preferred || (agent.skills[skill] ?? 0) >= level);
-  return isSkilled ? agent.agentId : null;
+  return weighSkills(skills, agent.skills).lacks === null ? agent.agentId : null;
 }
 
 /**

@@ -17,6 +17,11 @@ export function refuseAgent(
   return isChannelFull || agent.load + units > agent.capacity ? 'no_room' : null;
 }
 
+/** SQL for an agent's `channel_loads` with one conversation more on the channel that the parameter names; as they are where that is null. */
+export const addConversationOn = (channel: string): string => `
+  CASE WHEN ${channel}::text IS NULL THEN channel_loads
+  ELSE jsonb_set(channel_loads, ARRAY[${channel}::text], to_jsonb(coalesce((channel_loads ->> ${channel})::int, 0) + 1)) END`;
+
 /** Gives back what the conversation costs whoever holds it. The caller holds both, moves the conversation, and drains afterwards. */
 export async function releaseHolder(
   tx: Queryable,

@@ -1,7 +1,7 @@
 /** Who gets a conversation: by the flow's last step, or by a person's hand. */
 import type pg from 'pg';
 import { awaitedOf, findPreference } from './affinity.ts';
-import { refuseAgent, releaseHolder } from './agent-room.ts';
+import { addConversationOn, refuseAgent, releaseHolder } from './agent-room.ts';
 import { publishMoment } from './assignment-metrics.ts';
 import { ConcurrentChange, transact, type Queryable } from './database.ts';
 import { recordDecision } from './decisions.ts';
@@ -143,9 +143,7 @@ export async function giveToAgent(
     text: `WITH taken AS (
              UPDATE agents
              SET load = load + $5, last_assigned_at = clock_timestamp(),
-                 channel_loads = CASE WHEN $6::text IS NULL THEN channel_loads
-                                 ELSE jsonb_set(channel_loads, ARRAY[$6::text],
-                                                to_jsonb(coalesce((channel_loads ->> $6)::int, 0) + 1)) END
+                 channel_loads = ${addConversationOn('$6')}
              WHERE workspace_id = $1 AND id = $3 AND ($4 OR load + $5 <= capacity)
              RETURNING load > capacity
                        OR coalesce((channel_loads ->> $6)::int > (channel_limits ->> $6)::int, false) AS forced

@@ -1,6 +1,8 @@
 /** Conversations, their threads and the decisions about them, as they are read. Each change has a module of its own. */
 import type { ConversationState } from '../routing/conversation.ts';
 import type { Requirements } from '../routing/requirements.ts';
+import { defaultTeamSettings } from '../routing/team-rules.ts';
+import { effectivePriority } from '../routing/waiting-order.ts';
 import type { Queryable } from './database.ts';
 
 export interface ConversationRow {
@@ -62,12 +64,12 @@ export async function getConversation(
   db: Queryable,
   { workspaceId, conversationId }: ConversationKey,
 ): Promise<ConversationRow | null> {
-  const { rows } = await db.query<ConversationRow>({
+  const { rows } = await db.query<StoredConversation>({
     name: 'get-conversation',
     text: `${selectConversationSql} AND id = $2`,
     values: [workspaceId, conversationId],
   });
-  return rows[0] ?? null;
+  return rows[0] === undefined ? null : toConversationRow(rows[0]);
 }
 
 /** Newest first; `after` is the id of the last one of the page before. */
@@ -95,12 +97,12 @@ export async function listConversations(
   if (filter.teamId !== undefined) addCondition('team', (place) => `team_id = ${place}`, filter.teamId);
   if (filter.agentId !== undefined) addCondition('agent', (place) => `agent_id = ${place}`, filter.agentId);
   if (after !== null) addCondition('after', (place) => `id < ${place}`, after);
-  const { rows } = await db.query<ConversationRow>({
+  const { rows } = await db.query<StoredConversation>({
     name: names.join('-'),
     text: `${selectConversationSql} ${conditions.join(' ')} ORDER BY id DESC LIMIT $2`,
     values,
   });
-  return rows;
+  return rows.map(toConversationRow);
 }
 
 /** In the order in which they were made. */
@@ -120,14 +122,27 @@ export async function listDecisions(
   return rows;
 }
 
-// The slope comes by a query within the row, so that the filters above need no names of tables. What a team never set is 0, as
-// `defaultTeamSettings` has it.
+interface StoredConversation extends Omit<ConversationRow, 'effectivePriority'> {
+  readonly nowMs: number;
+  /** Null where the team never set it. */
+  readonly agingPointsPerMinute: number | null;
+}
+
+function toConversationRow({ nowMs, agingPointsPerMinute: slope, ...row }: StoredConversation): ConversationRow {
+  if (row.state !== 'waiting') return { ...row, effectivePriority: null };
+  const { priority, waitingSince } = row;
+  const agingPointsPerMinute = slope ?? defaultTeamSettings.agingPointsPerMinute;
+  const waiting = { priority, waitingSinceMs: waitingSince!.getTime() };
+  return { ...row, effectivePriority: effectivePriority(waiting, { agingPointsPerMinute }, nowMs) };
+}
+
+// The slope comes by a query within the row, so that the filters above need no names of tables.
 const selectConversationSql = `
   SELECT id, contact_id AS "contactId", state, source, channel, units, priority,
-    CASE WHEN state = 'waiting' THEN least(100, floor(priority + extract(epoch FROM now() - waiting_since)::float8 / 60 * (
-      SELECT coalesce((t.settings ->> 'agingPointsPerMinute')::float8, 0) FROM teams t
+    CASE WHEN state = 'waiting' THEN (
+      SELECT (t.settings ->> 'agingPointsPerMinute')::float8 FROM teams t
       WHERE t.workspace_id = conversations.workspace_id AND t.id = conversations.team_id
-    ))) END AS "effectivePriority", requirements, ring, team_id AS "teamId", agent_id AS "agentId",
+    ) END AS "agingPointsPerMinute", extract(epoch FROM now())::float8 * 1000 AS "nowMs", requirements, ring, team_id AS "teamId", agent_id AS "agentId",
     flow_version_id AS "flowVersionId", fields, fallback_reason AS "fallbackReason", forced, opened_at AS "openedAt",
     routed_at AS "routedAt", waiting_since AS "waitingSince", preferred_agent_id AS "preferredAgentId",
     offered_agent_id AS "offeredAgentId", offer_expires_at AS "offerExpiresAt", quiet_since AS "quietSince",

@@ -1,9 +1,10 @@
 /** Giving a conversation to the agent that the core chose: taking the room, and writing all that follows from it. */
 import { newId } from '../platform/id.ts';
-import { nextClock } from '../routing/clocks.ts';
+import type { Clock } from '../routing/clocks.ts';
 import type { Match } from '../routing/matching.ts';
-import { defaultTeamSettings } from '../routing/team-rules.ts';
+import { addConversationOn } from './agent-room.ts';
 import { publishMoment } from './assignment-metrics.ts';
+import { clockOf } from './clocks.ts';
 import { ConcurrentChange, type Queryable } from './database.ts';
 import { isFirstAssignment } from './decisions.ts';
 import type { MatchingLock } from './locks.ts';
@@ -19,8 +20,7 @@ const applyMatchSql = `
   WITH taken AS (
     UPDATE agents
     SET load = load + $5, last_assigned_at = clock_timestamp(),
-        channel_loads = CASE WHEN $6::text IS NULL THEN channel_loads
-                        ELSE jsonb_set(channel_loads, ARRAY[$6::text], to_jsonb(coalesce((channel_loads ->> $6)::int, 0) + 1)) END
+        channel_loads = ${addConversationOn('$6')}
     WHERE workspace_id = $1 AND id = $4 AND load + $5 <= capacity
       AND ($6::text IS NULL OR NOT channel_limits ? $6
            OR coalesce((channel_loads ->> $6)::int, 0) < (channel_limits ->> $6)::int)
@@ -124,20 +124,17 @@ export async function applyMatch(
 }
 
 /** What time alone may do next to a conversation that an agent gets now. */
-export function clockOfAssigned({ nowMs, teams, settings }: MatchingLock, teamId: string | null) {
-  const team = teamId === null ? undefined : teams.get(teamId);
-  return nextClock(
-    {
-      state: 'assigned',
-      nowMs,
-      assignedAtMs: nowMs,
-      returnAtMs: null,
-      unansweredSinceMs: nowMs,
-      lastMessageAtMs: nowMs,
-      isQuiet: false,
-    },
-    { team: team ?? defaultTeamSettings, inactivityMinutes: settings.inactivityMinutes },
-  );
+export function clockOfAssigned(lock: MatchingLock, teamId: string | null): Clock | null {
+  const { nowMs } = lock;
+  return clockOf(lock, teamId, {
+    state: 'assigned',
+    nowMs,
+    assignedAtMs: nowMs,
+    returnAtMs: null,
+    unansweredSinceMs: nowMs,
+    lastMessageAtMs: nowMs,
+    isQuiet: false,
+  });
 }
 
 /**

@@ -11,14 +11,16 @@ export interface QueuedConversation extends WaitingConversation {
 
 const nobody = '00000000-0000-0000-0000-000000000000';
 
-const isQueued = `v.state = 'waiting' AND v.close_requested_at IS NULL AND v.offered_agent_id IS NULL`;
+/** SQL for what stands in a queue: exactly the condition of the index `conversations_queue`. */
+export const isQueued = (row: string): string =>
+  `${row}.state = 'waiting' AND ${row}.close_requested_at IS NULL AND ${row}.offered_agent_id IS NULL`;
 const queuedColumns = `
   v.id AS "conversationId", v.team_id AS "teamId", v.priority, v.units, v.channel, v.requirements, v.ring,
   v.preferred_agent_id AS "preferredAgentId", v.awaited_agent_id AS "awaitedAgentId",
   v.passed_over AS "passedOver", v.queue_key AS "queueKey", v.flow_version_id AS "flowVersionId",
   extract(epoch FROM v.waiting_since)::float8 * 1000 AS "waitingSinceMs"`;
 const inRunOf = (outer: string): string => `
-  v.workspace_id = $1 AND v.team_id = ${outer}.team_id AND ${isQueued}
+  v.workspace_id = $1 AND v.team_id = ${outer}.team_id AND ${isQueued('v')}
   AND coalesce(v.awaited_agent_id, '${nobody}'::uuid) = ${outer}.awaited`;
 
 /**
@@ -80,7 +82,7 @@ export async function readQueued(
   const { rows } = await tx.query<QueuedRow>({
     name: 'read-queued',
     text: `SELECT ${queuedColumns} FROM conversations v
-           WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[]) AND v.team_id = ANY($3::uuid[]) AND ${isQueued}`,
+           WHERE v.workspace_id = $1 AND v.id = ANY($2::uuid[]) AND v.team_id = ANY($3::uuid[]) AND ${isQueued('v')}`,
     values: [lock.workspaceId, conversationIds, [...lock.teams.keys()]],
   });
   return rows.map(queuedOfRow);

@@ -3,6 +3,7 @@
  * locks, all counts of a view in one snapshot. What is counted are entries of the index `conversations_queue`, so the table itself is hardly touched: of
  * 50,000 that wait, one row for each group is read.
  */
+import { weighSkills } from '../routing/ranking.ts';
 import { skillsAfter, type Requirements, type SkillRequirement } from '../routing/requirements.ts';
 import { defaultTeamSettings } from '../routing/team-rules.ts';
 import { estimateWaitSeconds } from '../routing/wait-estimate.ts';
@@ -10,6 +11,7 @@ import type { AgentCandidate } from '../routing/matching.ts';
 import type { ConversationState } from '../routing/conversation.ts';
 import type { Queryable } from './database.ts';
 import { readCandidates } from './locks.ts';
+import { isQueued } from './queue-heads.ts';
 
 export interface TeamQueue {
   /** How many wait and are not being offered to anybody right now. */
@@ -108,8 +110,6 @@ interface KeyRow {
   readonly longestWaitSeconds: number;
 }
 
-const isQueued = (row: string): string =>
-  `${row}.state = 'waiting' AND ${row}.close_requested_at IS NULL AND ${row}.offered_agent_id IS NULL`;
 const isOffered = (row: string): string =>
   `${row}.state = 'waiting' AND ${row}.close_requested_at IS NULL AND ${row}.offered_agent_id IS NOT NULL`;
 
@@ -202,8 +202,7 @@ function sumOthers(row: QueueRow, groups: readonly RequirementGroup[]): TeamQueu
 }
 
 function countQualified(online: readonly AgentCandidate[], { skills }: RequirementGroup): number {
-  const required = skills.filter((skill) => !skill.preferred);
-  return online.filter((agent) => required.every(({ skill, level }) => (agent.skills[skill] ?? 0) >= level)).length;
+  return online.filter((agent) => weighSkills(skills, agent.skills).lacks === null).length;
 }
 
 export interface QueuePosition {

@@ -1,7 +1,7 @@
 /** Conversations on their way into a queue, for the first time or back from an agent. */
-import { nextClock } from '../routing/clocks.ts';
 import { skillsAfter, type Requirements } from '../routing/requirements.ts';
 import { publishMoment, type ReturnReason } from './assignment-metrics.ts';
+import { clockOf } from './clocks.ts';
 import type { Queryable } from './database.ts';
 import { recordDecision } from './decisions.ts';
 import { recordEvents } from './events.ts';
@@ -101,10 +101,16 @@ export async function queueConversation(
   },
 ): Promise<void> {
   const { teamId, requirements, asked, awaitedUntilMs } = to;
-  const clock = nextClock(
-    { state: 'waiting', queuedAtMs: lock.nowMs, ring: 0, requirements, awaitedUntilMs, offerExpiresAtMs: null },
-    { team: lock.teams.get(teamId)!, inactivityMinutes: lock.settings.inactivityMinutes },
-  );
+  const { nowMs: queuedAtMs } = lock;
+  const facts = {
+    state: 'waiting',
+    queuedAtMs,
+    ring: 0,
+    requirements,
+    awaitedUntilMs,
+    offerExpiresAtMs: null,
+  } as const;
+  const clock = clockOf(lock, teamId, facts);
   await tx.query({
     name: 'queue-conversation',
     text: `WITH queued AS (

@@ -11,7 +11,7 @@
  */
 import type pg from 'pg';
 import { publishMoment } from './assignment-metrics.ts';
-import { refuseAgent, releaseHolder } from './agent-room.ts';
+import { addConversationOn, refuseAgent, releaseHolder } from './agent-room.ts';
 import { returnToQueue } from './queueing.ts';
 import { readMessageTimes, rearm } from './clocks.ts';
 import { ConcurrentChange, transact, type Queryable } from './database.ts';
@@ -138,9 +138,7 @@ async function countAgain(
     text: `WITH taken AS (
              UPDATE agents
              SET load = load + $4,
-                 channel_loads = CASE WHEN $5::text IS NULL THEN channel_loads
-                                 ELSE jsonb_set(channel_loads, ARRAY[$5::text],
-                                                to_jsonb(coalesce((channel_loads ->> $5)::int, 0) + 1)) END
+                 channel_loads = ${addConversationOn('$5')}
              WHERE workspace_id = $1 AND id = $3
            )
            UPDATE conversations SET quiet_since = NULL, version = version + 1, progressed_at = now()

@@ -8,6 +8,7 @@
  * change, when no such transaction can run any more.
  */
 import type pg from 'pg';
+import { groupBy } from '../platform/group-by.ts';
 import { isDatabaseUnavailable } from '../platform/pool.ts';
 import { lockAssigned, windAssigned, writeWound, type Assigned } from './assigned-clocks.ts';
 import { transact, type Queryable } from './database.ts';
@@ -59,14 +60,9 @@ export interface ReviewedPage {
  */
 export async function reviewPage(pool: pg.Pool, review: Review, after: string | null): Promise<ReviewedPage> {
   const page = await readPage(pool, review, after);
-  const byTeam = new Map<string | null, PageRow[]>();
-  for (const row of page) {
-    const rows = byTeam.get(row.teamId);
-    if (rows === undefined) byTeam.set(row.teamId, [row]);
-    else rows.push(row);
-  }
   const skipped = [];
-  for (const rows of byTeam.values()) skipped.push(...(await reviewRows(pool, review.workspaceId, rows)));
+  for (const rows of groupBy(page, (row) => row.teamId).values())
+    skipped.push(...(await reviewRows(pool, review.workspaceId, rows)));
   return { after: page.length < pageRows ? null : page.at(-1)!.conversationId, skipped };
 }
 

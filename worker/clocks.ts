@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
+import { groupBy } from '../platform/group-by.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { isConflict, isConnectionFailure } from '../platform/pool.ts';
@@ -92,7 +93,8 @@ export function startClocks({ pool, metrics, logger }: { pool: pg.Pool; metrics:
     oldest.set(Math.max(due[0]?.lateSeconds ?? 0, teams.oldestSeconds()));
     errands.begin('silence', () => setSilentAway(parts));
     errands.begin('reviews', advanceReviews);
-    for (const [teamId, clocks] of byTeam(due)) {
+    // In the order of the longest due of each. What has no team is by itself.
+    for (const [teamId, clocks] of groupBy(due, (clock) => clock.teamId ?? clock.conversationId)) {
       await teams.untilBelow(maxTeams);
       if (signal.aborted || teams.hasFailed()) return false;
       teams.begin(teamId, () => settleTeam(clocks), clocks[0]!.lateSeconds);
@@ -204,18 +206,6 @@ async function setSilentAway({ pool, logger, signal }: Parts): Promise<void> {
       if (isContended) return;
     }
   }
-}
-
-/** In the order of the longest due of each. What has no team is by itself. */
-function byTeam(due: readonly DueClock[]): Map<string, DueClock[]> {
-  const teams = new Map<string, DueClock[]>();
-  for (const clock of due) {
-    const name = clock.teamId ?? clock.conversationId;
-    const clocks = teams.get(name);
-    if (clocks === undefined) teams.set(name, [clock]);
-    else clocks.push(clock);
-  }
-  return teams;
 }
 
 /** What runs beside the rounds, nothing twice at once. */

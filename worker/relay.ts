@@ -15,6 +15,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isGrpcServiceError, type Client } from '@temporalio/client';
 import type pg from 'pg';
+import { groupBy } from '../platform/group-by.ts';
 import type { Logger } from '../platform/logger.ts';
 import { deleteRows, outboxChannel, postponeRows, readDueRows, type OutboxRow } from '../store/outbox.ts';
 import { wakeConversation } from '../store/quiet.ts';
@@ -192,17 +193,6 @@ function isServerAway(error: unknown): boolean {
     if (isGrpcServiceError(cause)) return cause.code === grpcUnavailable || cause.code === grpcDeadlineExceeded;
   }
   return false;
-}
-
-function groupBy(rows: readonly OutboxRow[], keyOf: (row: OutboxRow) => string): Map<string, OutboxRow[]> {
-  const groups = new Map<string, OutboxRow[]>();
-  for (const row of rows) {
-    const key = keyOf(row);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [row]);
-    else group.push(row);
-  }
-  return groups;
 }
 
 /** Wakes one waiter, or the next one to wait: a ring while nobody waits is not lost. */

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import { expect } from 'vitest';
 import { readDue, settleDue } from '../../store/due-clocks.ts';
+import { countDeadlocks } from '../support/deadlocks.ts';
 import { findImbalances } from './stage.ts';
 
 /** As if all that happened to the conversation had happened so much earlier. Only its wait stays, so that tests can compare it. */
@@ -33,13 +34,6 @@ export async function readEvents(pool: pg.Pool, workspaceId: string, type: strin
     [workspaceId, type],
   );
   return rows.map((row) => row.data);
-}
-
-async function countDeadlocks(pool: pg.Pool): Promise<number> {
-  const { rows } = await pool.query<{ deadlocks: number }>(
-    'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()',
-  );
-  return rows[0]!.deadlocks;
 }
 
 /** I3 and I7 hold, and nobody has met a deadlock. */
