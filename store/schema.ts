@@ -28,6 +28,7 @@ const tablesSql = `
                  FROM pg_constraint c WHERE c.conrelid = t.oid AND c.contype <> 'n'
                  ORDER BY array_position('{p,u,f,c}'::"char"[], c.contype), c.conname COLLATE "C"),
            E',\\n') || E'\\n)' ||
+         coalesce(E'\\nPARTITION BY ' || pg_get_partkeydef(t.oid), '') ||
          coalesce(E'\\nWITH (' || array_to_string(t.reloptions, ', ') || ')', '') || ';' ||
          coalesce((SELECT string_agg(E'\\n' || pg_get_indexdef(i.indexrelid) || ';', '' ORDER BY r.relname COLLATE "C")
                    FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid
@@ -36,8 +37,10 @@ const tablesSql = `
          coalesce((SELECT string_agg(E'\\n' || pg_get_triggerdef(g.oid) || ';', '' ORDER BY g.tgname COLLATE "C")
                    FROM pg_trigger g WHERE g.tgrelid = t.oid AND NOT g.tgisinternal), '') AS text
   FROM pg_class t
-  -- The list of migrations belongs to the tool that runs them.
-  WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p') AND t.relname <> 'schema_migrations'`;
+  -- The list of migrations belongs to the tool that runs them. Partitions are named after their month, which is another one whenever this runs; the
+  -- function that makes them is told below.
+  WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p') AND NOT t.relispartition
+    AND t.relname <> 'schema_migrations'`;
 
 const functionsSql = `
   SELECT 2, p.proname, rtrim(pg_get_functiondef(p.oid), E'\\n') || ';'

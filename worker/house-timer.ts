@@ -1,6 +1,6 @@
 /**
- * What one worker at a time does for all, by a lease: mends what stands still, and reads the gauges that describe
- * the whole system rather than a process.
+ * What one worker at a time does for all, by a lease: mends what stands still, keeps the months of messages, and reads the gauges that
+ * describe the whole system rather than a process.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import { acquireLeases, forgetExpiredLeases, releaseLeases } from '../store/leases.ts';
 import { enqueueNudges } from '../store/outbox.ts';
 import { readOldestNudgeMs, readStalled, readSystemGauges, readWaitingGauges } from '../store/upkeep.ts';
+import { createMessageUpkeep } from './message-upkeep.ts';
 import { createSystemGauges } from './system-gauges.ts';
 
 export interface HouseTimer {
@@ -28,12 +29,14 @@ export function startHouseTimer({
   metrics,
   logger,
   maxTeams,
+  messageRetentionDays,
 }: {
   pool: pg.Pool;
   metrics: Metrics;
   logger: Logger;
   /** With more teams than this, the gauges do not tell them apart. */
   maxTeams: number;
+  messageRetentionDays: number | undefined;
 }): HouseTimer {
   const owner = randomUUID();
   const stopping = new AbortController();
@@ -42,6 +45,7 @@ export function startHouseTimer({
   ]);
   for (const kind of ['pending', 'flow', 'close']) mended.inc({ kind }, 0);
   const gauges = createSystemGauges(metrics);
+  const messages = createMessageUpkeep({ pool, metrics, logger, retentionDays: messageRetentionDays });
   /** Who was nudged when: what stands still for good is nudged again after as long as it took to notice. */
   const nudged = new Map<string, number>();
   const running = run();
@@ -52,15 +56,18 @@ export function startHouseTimer({
         const [held] = await acquireLeases(pool, { names: [leaseName], owner, ttlMs: leaseTtlMs });
         if (held === undefined) {
           gauges.clear();
+          messages.clear();
         } else {
           gauges.set(await readSystemGauges(pool), await readWaitingGauges(pool, { maxTeams }));
           // While nudges themselves are late, Temporal is away or behind, and more of them would mend nothing.
           if ((await readOldestNudgeMs(pool)) < stalledAfterMs) await mendStalled();
+          await messages.round();
           await forgetExpiredLeases(pool);
         }
       } catch (error) {
         // Old numbers would look like health.
         gauges.clear();
+        messages.clear();
         logger.warn({ err: error }, 'the house timer could not do its round');
       }
       await delay(tickMs, undefined, { signal: stopping.signal }).catch(() => undefined);

@@ -1,0 +1,4 @@
+-- Up Migration
+
+-- Reads all messages once, while everybody goes on reading and writing (SHARE UPDATE EXCLUSIVE).
+ALTER TABLE messages VALIDATE CONSTRAINT messages_bound;

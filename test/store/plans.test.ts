@@ -1,0 +1,239 @@
+/**
+ * No hot statement reads a large table from end to end. The statements are not listed: whatever a whole life of a conversation and the worker's
+ * rounds send to PostgreSQL is recorded, and its generic plan looked at, on tables that PostgreSQL takes for a thousand times as large as they are.
+ */
+import type pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newId } from '../../platform/id.ts';
+import { assignManually, assignRouted } from '../../store/assignment.ts';
+import { setPresence } from '../../store/agents.ts';
+import { executeClose, requestClose } from '../../store/closing.ts';
+import { getContact, listContacts } from '../../store/contacts.ts';
+import { getConversation, listConversations, listDecisions } from '../../store/conversations.ts';
+import { readDue, settleDue } from '../../store/due-clocks.ts';
+import { createEventFeed } from '../../store/events.ts';
+import { createFlow, publishFlow } from '../../store/flows.ts';
+import { ingestMessages } from '../../store/ingest.ts';
+import { forgetEmptiness } from '../../store/message-partitions.ts';
+import { getMessage, listMessages } from '../../store/messages.ts';
+import { openByUser, openForContact } from '../../store/opening.ts';
+import { deleteRows, readDueRows, shardCount } from '../../store/outbox.ts';
+import { readPhase } from '../../store/phases.ts';
+import { goQuiet, wakeConversation } from '../../store/quiet.ts';
+import { readQueuePosition, readTeamQueue } from '../../store/queue-views.ts';
+import { addReply } from '../../store/replies.ts';
+import { readStepInput, routeByFlow, writeEnrichment } from '../../store/steps.ts';
+import {
+  readIdleContacts,
+  readOldestNudgeMs,
+  readStalled,
+  readSystemGauges,
+  readWaitingGauges,
+} from '../../store/upkeep.ts';
+import { makePast } from '../bench/growth-population.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { createStage, type Stage } from './stage.ts';
+
+/** With a past of 1,000 contacts: a million contacts and ten million messages. */
+const enlargement = 1_000;
+const largeTables = [
+  'contacts',
+  'contact_identities',
+  'conversations',
+  'messages',
+  'message_keys',
+  'outbox',
+  'events',
+  'decisions',
+];
+
+/** These tell how long a queue is and since when, once in five seconds and by one worker; in health there is hardly anything in it. */
+const isAllowed = (scan: string, text: string): boolean =>
+  scan.includes('on outbox') && /SELECT count\(\*\) FROM outbox|min\(created_at\)/.test(text);
+
+let database: TestDatabase;
+let stage: Stage;
+const statements = new Set<string>();
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  await makePast(database.url, { contacts: 1_000, note: () => undefined });
+  record(database.pool);
+  stage = await createStage(database.pool);
+  await live(stage);
+  await doRounds(database.pool);
+  await enlarge(database.pool);
+}, 120_000);
+afterAll(() => database?.drop());
+
+test('statements were recorded', () => {
+  expect(statements.size).toBeGreaterThan(50);
+});
+
+test('no hot statement reads a large table, or a whole index of one, from end to end', async () => {
+  const faults: string[] = [];
+  for (const text of statements) {
+    const { rows } = await database.pool.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
+      `EXPLAIN (GENERIC_PLAN, FORMAT JSON) ${text}`,
+    );
+    const scans = findScans(rows[0]!['QUERY PLAN'][0]!.Plan).filter((scan) => !isAllowed(scan, text));
+    if (scans.length > 0) faults.push(`${scans.join(', ')}: ${text.replaceAll(/\s+/g, ' ').trim()}`);
+  }
+  expect(faults).toEqual([]);
+});
+
+test('a statement that does is noticed', async () => {
+  const { rows } = await database.pool.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
+    `EXPLAIN (GENERIC_PLAN, FORMAT JSON) SELECT FROM messages WHERE text = $1`,
+  );
+  expect(findScans(rows[0]!['QUERY PLAN'][0]!.Plan)).not.toEqual([]);
+});
+
+/** Every statement that reads or writes rows, whoever sends it. */
+function record(pool: pg.Pool): void {
+  pool.on('connect', (client) => {
+    const send = client.query.bind(client) as (...args: unknown[]) => unknown;
+    const recording = (...args: unknown[]): unknown => {
+      const [first] = args;
+      const text = typeof first === 'string' ? first : (first as { text?: string } | undefined)?.text;
+      if (text !== undefined && /^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b/.test(text)) statements.add(text);
+      return send(...args);
+    };
+    Object.assign(client, { query: recording });
+  });
+}
+
+/** A flow's conversation with a reply, a queue, a transfer, silence and the close, as actor, API and clocks go through it. */
+async function live({ pool, workspaceId, defaultTeamId, ...scene }: Stage): Promise<void> {
+  const teamId = await scene.addTeam('least_loaded', { quietMinutes: 1 });
+  const document = {
+    enrichment: [
+      { kind: 'keywords', field: 'purpose', rules: [{ value: 'x', keywords: ['x'] }], otherwise: 'general' },
+    ],
+    routing: { branches: [], otherwise: { teamId, priority: 1 } },
+  };
+  const flow = await createFlow(pool, { workspaceId, name: 'Main', description: '', document });
+  if (flow.kind !== 'created') throw new Error(JSON.stringify(flow));
+  await publishFlow(pool, { workspaceId, flowId: flow.flow.id });
+  const contact = newId();
+  const item = scene.itemOf(contact);
+  const [first] = await ingestMessages(pool, [item, scene.itemOf(newId(), { attachments: [{}] })]);
+  await ingestMessages(pool, [item]);
+  if (first?.kind !== 'accepted') throw new Error(first?.kind);
+  const { contactId, messageId } = first;
+  const ref = { workspaceId, contactId };
+  await openForContact(pool, ref);
+  const [conversation] = await scene.conversationsOf(contactId);
+  const conversationId = conversation!.id;
+  const key = { ...ref, conversationId };
+  const input = await readStepInput(pool, key, 'enriching');
+  await writeEnrichment(pool, key, { version: input!.version, fields: { purpose: 'x' }, failures: [] });
+  await routeByFlow(pool, key);
+  await assignRouted(pool, key);
+  await readTeamQueue(pool, { workspaceId, teamId });
+  await readQueuePosition(pool, { workspaceId, conversationId });
+  const agentId = await scene.addAgent(3, [teamId, defaultTeamId], { skills: { spanish: 5 } });
+  await readPhase(pool, ref);
+  await scene.write(contact);
+  await addReply(pool, { workspaceId, conversationId, agentId, text: 'Hello', externalId: newId() });
+  await assignManually(pool, { workspaceId, conversationId, to: { kind: 'queue' }, byAgentId: agentId });
+  await assignManually(pool, {
+    workspaceId,
+    conversationId,
+    to: { kind: 'agent', agentId, force: false },
+    byAgentId: null,
+  });
+  await pool.query(`UPDATE messages SET received_at = now() - interval '1 hour' WHERE workspace_id = $1 AND id = $2`, [
+    workspaceId,
+    messageId,
+  ]);
+  await goQuiet(pool, key);
+  await scene.write(contact);
+  await wakeConversation(pool, key);
+  await setPresence(pool, { workspaceId, agentId, status: 'away' });
+  await setPresence(pool, { workspaceId, agentId, status: 'online' });
+  await getMessage(pool, { workspaceId, messageId });
+  await listMessages(pool, { workspaceId, conversationId, afterSequence: 0, limit: 50 });
+  await listDecisions(pool, { workspaceId, conversationId, after: null, limit: 50 });
+  await getConversation(pool, { workspaceId, conversationId });
+  for (const filter of [{}, { agentId }, { teamId }, { contactId }, { state: 'assigned' as const }]) {
+    await listConversations(pool, { workspaceId, filter, after: null, limit: 50 });
+  }
+  await getContact(pool, ref);
+  await listContacts(pool, { workspaceId, after: null, limit: 50 });
+  await requestClose(pool, { workspaceId, conversationId, agentId });
+  await executeClose(pool, key);
+  await createEventFeed(pool).readEvents(workspaceId, 0, 50);
+  const again = await scene.write(contact);
+  await openByUser(pool, {
+    ...ref,
+    contactId: again.contactId,
+    source: 'user',
+    to: { kind: 'queue' },
+    byAgentId: null,
+  });
+}
+
+/** What workers do for all: relay, clocks, house timer. */
+async function doRounds(pool: pg.Pool): Promise<void> {
+  const shards = Array.from({ length: shardCount }, (_, shard) => shard);
+  const { nudges } = await readDueRows(pool, {
+    shards,
+    nudges: { busyIds: [], heldRowIds: [], maxRowsPerQueue: 100, afterWorkspaceId: null },
+    wakes: { busyIds: [], maxRowsPerShard: 100 },
+  });
+  await deleteRows(pool, [nudges[0]!.id]);
+  const { workspaceId, contactId } = nudges[0]!;
+  for (const due of await readDue(pool, { maxRows: 100 })) await settleDue(pool, due);
+  await readStalled(pool, { afterMs: 30_000, maxRows: 1_000 });
+  await readOldestNudgeMs(pool);
+  await readSystemGauges(pool);
+  await readWaitingGauges(pool, { maxTeams: 100 });
+  await readIdleContacts(pool, { contacts: [{ workspaceId, contactId }], idleMs: 1_000 });
+}
+
+/**
+ * PostgreSQL multiplies the rows a page by the pages there are. More rows a page make a table look large and yet quick to read,
+ * so a plan without a scan here has none on a table of true size either.
+ */
+async function enlarge(pool: pg.Pool): Promise<void> {
+  await pool.query('ANALYZE');
+  await forgetEmptiness(pool);
+  // Partitions, too, and the indexes: partial ones of what is open stay as small as they are.
+  await pool.query(
+    `SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', c.relname::text, 'relpages', c.relpages,
+                                      'reltuples', (c.reltuples * $2)::real)
+     FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
+     WHERE c.relkind IN ('r', 'i') AND c.reltuples > 0 AND coalesce(i.indpred IS NULL, true)
+       AND coalesce(i.indrelid, c.oid) IN (
+         SELECT t.oid FROM pg_class t WHERE t.relname = ANY($1::text[])
+         UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = 'messages'::regclass)`,
+    [largeTables, enlargement],
+  );
+}
+
+interface PlanNode {
+  readonly 'Node Type': string;
+  readonly 'Relation Name'?: string;
+  readonly 'Index Name'?: string;
+  readonly 'Index Cond'?: string;
+  readonly Plans?: readonly PlanNode[];
+}
+
+const isLarge = (name: string | undefined): boolean =>
+  name !== undefined && (largeTables.includes(name) || name.startsWith('messages_'));
+
+/** Indexes of what is open only, small however much is closed: to read one of these from end to end is no scan of the table. */
+const smallIndexes =
+  /^(conversations_(one_open|queue|stalled|offered|due|open_by_agent|open_by_team|open_by_state)|messages_pending|messages_\w+_workspace_id_contact_id_sequence_idx|messages_before_pending|outbox_wakes)/;
+
+function findScans(node: PlanNode): string[] {
+  const { 'Node Type': type, 'Relation Name': table, 'Index Name': index, 'Index Cond': condition } = node;
+  const isSequential = type === 'Seq Scan' && isLarge(table);
+  const isWholeIndex =
+    /^Index (Only )?Scan$/.test(type) && isLarge(table) && condition === undefined && !smallIndexes.test(index ?? '');
+  return [
+    ...(isSequential || isWholeIndex ? [`${type} on ${table} ${index ?? ''}`.trim()] : []),
+    ...(node.Plans ?? []).flatMap(findScans),
+  ];
+}
