@@ -19,5 +19,11 @@ export const createActivityMetrics = (metrics: Metrics) => ({
     ['activity', 'outcome'],
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
   ),
+  batchConversations: metrics.histogram(
+    'step_batch_conversations',
+    'Conversations whose step one batch carried out together.',
+    ['step'],
+    [1, 2, 5, 10, 20, 50, 100],
+  ),
   retries: metrics.counter('activity_retries_total', 'Attempts of activities after the first.', ['activity']),
 });

@@ -1,6 +1,7 @@
 /**
  * Gives waiting conversations to agents, one after the other in the order of serving (waiting-order.ts). Each decision sees the loads, the
- * idle times and the round-robin cursors that the decisions before it left. The order of the input does not matter.
+ * idle times and the round-robin cursors that the decisions before it left. The order of the input does not matter, unless it is asked for:
+ * those who come when nobody else waits are served as they come.
  *
  * The cost of a decision does not grow with what waits or works elsewhere:
  * - Loads only grow in here. So a group of conversations that the very same agents may take, and that found nobody, finds nobody until the
@@ -16,7 +17,7 @@ import { askOf, bestOf, giveTo, groupOf, prepareTeams, type TeamState } from './
 import type { TeamRules } from './team-rules.ts';
 import { breachAtMs, compareWaiting, effectivePriority, type PlacedConversation } from './waiting-order.ts';
 
-export function matchWaiting({ nowMs, waiting, teams, agents }: MatchInput): Match[] {
+export function matchWaiting({ nowMs, waiting, teams, agents, order = 'serving' }: MatchInput): Match[] {
   const teamById = prepareTeams({ teams, agents, nowMs });
   const queues = new Map<TeamState['circle'], WaitingConversation[]>();
   for (const conversation of waiting) {
@@ -26,8 +27,8 @@ export function matchWaiting({ nowMs, waiting, teams, agents }: MatchInput): Mat
     if (queue === undefined) queues.set(team.circle, [conversation]);
     else queue.push(conversation);
   }
-  const decided = Array.from(queues.values(), (queue) => decideQueue(queue, teamById, nowMs));
-  decided.sort((left, right) => compareWaiting(left.first, right.first));
+  const decided = Array.from(queues.values(), (queue) => decideQueue(queue, teamById, { nowMs, order }));
+  if (order === 'serving') decided.sort((left, right) => compareWaiting(left.first, right.first));
   return decided.flatMap(({ matches }) => matches);
 }
 
@@ -39,6 +40,8 @@ export interface MatchInput {
   readonly teams: readonly TeamRules[];
   /** Every agent of these teams; agents of other teams do no harm. */
   readonly agents: readonly AgentCandidate[];
+  /** `given`: as `waiting` has them, whatever their priorities. The answers then keep that order among teams that share agents. */
+  readonly order?: 'serving' | 'given';
 }
 
 export interface WaitingConversation {
@@ -98,11 +101,15 @@ export function decideAgain(explanation: AssignmentExplanation): string | null {
 export type { AssignmentExplanation } from './explanation.ts';
 
 /** Serves the queues of teams that share agents as one. */
-function decideQueue(queue: readonly WaitingConversation[], teamById: ReadonlyMap<string, TeamState>, nowMs: number) {
+function decideQueue(
+  queue: readonly WaitingConversation[],
+  teamById: ReadonlyMap<string, TeamState>,
+  { nowMs, order }: Pick<Required<MatchInput>, 'nowMs' | 'order'>,
+) {
   const placed = queue.map((conversation) =>
     placeConversation(conversation, teamById.get(conversation.teamId)!, nowMs),
   );
-  placed.sort(compareWaiting);
+  if (order === 'serving') placed.sort(compareWaiting);
   const matches = placed.map((next, index) => decide(next, { turn: index + 1, nowMs }));
   // Records do without the groups, which in a large call are most of what would have to be kept.
   for (const { team } of placed) team.groups.clear();

@@ -1,10 +1,9 @@
 /** The agent whom a contact had last: preferred for a while, and awaited for a shorter one. */
-import type { AgentCandidate } from '../routing/matching.ts';
+import type { AgentCandidate, WaitingConversation } from '../routing/matching.ts';
 import { weighSkills } from '../routing/ranking.ts';
-import type { SkillRequirement } from '../routing/requirements.ts';
-import type { TeamRules } from '../routing/team-rules.ts';
 import type { Queryable } from './database.ts';
-import type { ConversationKey, MatchingLock } from './locks.ts';
+import type { MatchingLock } from './locks.ts';
+import type { HeldTeams } from './match-writes.ts';
 
 export interface Preference {
   readonly agentId: string;
@@ -13,40 +12,54 @@ export interface Preference {
 }
 
 /**
- * The agent who had the contact's last conversation, if it closed recently enough for the team's affinity, or for the workspace's
- * rule about contacts who write again soon after the close, for which nobody waits.
+ * By conversation: the agent who had its contact's last one, if that closed recently enough for the team's affinity, or for the workspace's
+ * rule about contacts who write again soon after the close, for which nobody waits. Where neither is set, nothing is read.
  */
-export async function findPreference(
+export async function findPreferences(
   tx: Queryable,
-  { settings }: MatchingLock,
-  { workspaceId, contactId }: ConversationKey,
-  { affinity }: TeamRules,
-): Promise<Preference | null> {
-  const affinityMinutes = (affinity?.withinHours ?? 0) * 60;
-  const withinMinutes = Math.max(affinityMinutes, settings.reopenMinutes ?? 0);
-  if (withinMinutes === 0) return null;
-  const { rows } = await tx.query<{ agentId: string; minutes: number }>({
-    name: 'read-last-agent',
-    text: `SELECT agent_id AS "agentId", extract(epoch FROM now() - closed_at)::float8 / 60 AS minutes
-           FROM conversations
-           WHERE workspace_id = $1 AND contact_id = $2 AND closed_at IS NOT NULL AND agent_id IS NOT NULL
-           ORDER BY id DESC LIMIT 1`,
-    values: [workspaceId, contactId],
+  { workspaceId, settings, teams }: HeldTeams,
+  conversations: readonly {
+    readonly conversationId: string;
+    readonly contactId: string;
+    readonly teamId: string | null;
+  }[],
+): Promise<ReadonlyMap<string, Preference>> {
+  const found = new Map<string, Preference>();
+  const reopenMinutes = settings.reopenMinutes ?? 0;
+  const minutesOf = (teamId: string | null) => (teams.get(teamId!)!.affinity?.withinHours ?? 0) * 60;
+  const asked = conversations.filter(({ teamId }) => Math.max(minutesOf(teamId), reopenMinutes) > 0);
+  if (asked.length === 0) return found;
+  const { rows } = await tx.query<{ contactId: string; agentId: string; minutes: number }>({
+    name: 'read-last-agents',
+    text: `SELECT asked.id AS "contactId", last.agent_id AS "agentId", extract(epoch FROM now() - last.closed_at)::float8 / 60 AS minutes
+           FROM unnest($2::uuid[]) AS asked (id)
+           CROSS JOIN LATERAL (
+             SELECT v.agent_id, v.closed_at FROM conversations v
+             WHERE v.workspace_id = $1 AND v.contact_id = asked.id AND v.closed_at IS NOT NULL AND v.agent_id IS NOT NULL
+             ORDER BY v.id DESC LIMIT 1
+           ) last`,
+    values: [workspaceId, asked.map(({ contactId }) => contactId)],
   });
-  const [last] = rows;
-  if (last === undefined || last.minutes > withinMinutes) return null;
-  return { agentId: last.agentId, waitMs: last.minutes <= affinityMinutes ? affinity!.waitSeconds * 1_000 : 0 };
+  const lastOf = new Map(rows.map((row) => [row.contactId, row]));
+  for (const { conversationId, contactId, teamId } of asked) {
+    const last = lastOf.get(contactId);
+    const affinityMinutes = minutesOf(teamId);
+    if (last === undefined || last.minutes > Math.max(affinityMinutes, reopenMinutes)) continue;
+    const waitMs = last.minutes <= affinityMinutes ? teams.get(teamId!)!.affinity!.waitSeconds * 1_000 : 0;
+    found.set(conversationId, { agentId: last.agentId, waitMs });
+  }
+  return found;
 }
 
 /** Whom to wait for, if it is worth it: a preferred agent who left the team, is offline or lacks what is asked would only cost time. */
 export function awaitedOf(
   preference: Preference | null,
   agents: readonly AgentCandidate[],
-  skills: readonly SkillRequirement[],
+  { teamId, skills }: Pick<WaitingConversation, 'teamId' | 'skills'>,
 ): string | null {
   if (preference === null || preference.waitMs === 0) return null;
   const agent = agents.find(({ agentId }) => agentId === preference.agentId);
-  if (agent === undefined || agent.presence === 'offline') return null;
+  if (agent === undefined || agent.presence === 'offline' || !agent.teamIds.includes(teamId)) return null;
   return weighSkills(skills, agent.skills).lacks === null ? agent.agentId : null;
 }
 

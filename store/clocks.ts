@@ -64,7 +64,11 @@ export async function readNextClock(
 }
 
 /** By the rules of the team that is held, and of its workspace. */
-export function clockOf({ teams, settings }: MatchingLock, teamId: string | null, facts: ClockFacts): Clock | null {
+export function clockOf(
+  { teams, settings }: Pick<MatchingLock, 'teams' | 'settings'>,
+  teamId: string | null,
+  facts: ClockFacts,
+): Clock | null {
   const team = (teamId === null ? undefined : teams.get(teamId)) ?? defaultTeamSettings;
   return nextClock(facts, { team, inactivityMinutes: settings.inactivityMinutes });
 }

@@ -1,6 +1,5 @@
 /** What an agent must, may or must not note when closing: the workspace's rule, and its list of categories. */
-import type { Queryable } from './database.ts';
-import { withDefaultSettings, type WorkspaceSettings } from './settings.ts';
+import { closeNotes, defaultWorkspaceSettings, withDefaultSettings, type WorkspaceSettings } from './settings.ts';
 
 export interface GivenNotes {
   readonly category?: string;
@@ -38,6 +37,16 @@ export function findNoteFaults(rules: NoteRules, { category, summary }: GivenNot
   return faults;
 }
 
+/** Under which of the rules these notes have no fault, but for a category that must be in the list: for a statement that has to judge by itself. */
+export const findFittingRules = (given: GivenNotes): WorkspaceSettings['closeNotes'][] =>
+  closeNotes.filter((notes) => findNoteFaults({ ...anyCategory, notes }, given).length === 0);
+
+const anyCategory = { categories: [], categoryCount: 0, category: null };
+
+/** SQL for whether the rule that a workspace has set is among `findFittingRules`. */
+export const isRuleAmongSql = (settings: string, fittingRules: string): string =>
+  `coalesce(${settings} ->> 'closeNotes', '${defaultWorkspaceSettings.closeNotes}') = ANY ((SELECT ${fittingRules}::text[])::text[])`;
+
 const isBlank = (text: string | undefined): boolean => text === undefined || text.trim() === '';
 
 const requiredFields: Record<WorkspaceSettings['closeNotes'], ReadonlySet<NoteFault['field']>> = {
@@ -48,24 +57,23 @@ const requiredFields: Record<WorkspaceSettings['closeNotes'], ReadonlySet<NoteFa
 };
 
 /** As many as a reader takes in; the whole list has a call of its own. */
-const maxNamedCategories = 20;
+export const maxNamedCategories = 20;
 
-export async function readNoteRules(
-  db: Queryable,
-  workspaceId: string,
-  category: string | undefined,
-): Promise<NoteRules> {
-  const { rows } = await db.query<Omit<NoteRules, 'notes'> & { settings: Partial<WorkspaceSettings> }>({
-    name: 'read-note-rules',
-    text: `SELECT w.settings, coalesce(c.names[1:$3], '{}') AS categories, coalesce(cardinality(c.names), 0) AS "categoryCount",
-                  (SELECT name FROM close_categories
-                   WHERE workspace_id = $1 AND lower(name) = lower($2::text) ORDER BY name = $2 DESC LIMIT 1) AS category
-           FROM workspaces w
-           CROSS JOIN LATERAL (SELECT array_agg(name ORDER BY name) AS names FROM close_categories
-                               WHERE workspace_id = w.id) c
-           WHERE w.id = $1`,
-    values: [workspaceId, category ?? null, maxNamedCategories],
-  });
-  const { settings, ...rules } = rows[0]!;
-  return { ...rules, notes: withDefaultSettings(settings).closeNotes };
+export interface NoteRulesRow extends Omit<NoteRules, 'notes'> {
+  readonly settings: Partial<WorkspaceSettings>;
 }
+
+/** SQL for the one row of a workspace's rules. Parameters: the workspace, the category given or null, how many categories to name. */
+export const noteRulesSql = `
+  SELECT w.settings, coalesce(c.names[1:$3], '{}') AS categories, coalesce(cardinality(c.names), 0) AS "categoryCount",
+         (SELECT name FROM close_categories
+          WHERE workspace_id = $1 AND lower(name) = lower($2::text) ORDER BY name = $2 DESC LIMIT 1) AS category
+  FROM workspaces w
+  CROSS JOIN LATERAL (SELECT array_agg(name ORDER BY name) AS names FROM close_categories
+                      WHERE workspace_id = w.id) c
+  WHERE w.id = $1`;
+
+export const toNoteRules = ({ settings, ...rules }: NoteRulesRow): NoteRules => ({
+  ...rules,
+  notes: withDefaultSettings(settings).closeNotes,
+});

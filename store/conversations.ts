@@ -122,13 +122,13 @@ export async function listDecisions(
   return rows;
 }
 
-interface StoredConversation extends Omit<ConversationRow, 'effectivePriority'> {
+export interface StoredConversation extends Omit<ConversationRow, 'effectivePriority'> {
   readonly nowMs: number;
   /** Null where the team never set it. */
   readonly agingPointsPerMinute: number | null;
 }
 
-function toConversationRow({ nowMs, agingPointsPerMinute: slope, ...row }: StoredConversation): ConversationRow {
+export function toConversationRow({ nowMs, agingPointsPerMinute: slope, ...row }: StoredConversation): ConversationRow {
   if (row.state !== 'waiting') return { ...row, effectivePriority: null };
   const { priority, waitingSince } = row;
   const agingPointsPerMinute = slope ?? defaultTeamSettings.agingPointsPerMinute;
@@ -137,8 +137,8 @@ function toConversationRow({ nowMs, agingPointsPerMinute: slope, ...row }: Store
 }
 
 // The slope comes by a query within the row, so that the filters above need no names of tables.
-const selectConversationSql = `
-  SELECT id, contact_id AS "contactId", state, source, channel, units, priority,
+export const storedColumns = `
+    id, contact_id AS "contactId", state, source, channel, units, priority,
     CASE WHEN state = 'waiting' THEN (
       SELECT (t.settings ->> 'agingPointsPerMinute')::float8 FROM teams t
       WHERE t.workspace_id = conversations.workspace_id AND t.id = conversations.team_id
@@ -147,6 +147,6 @@ const selectConversationSql = `
     routed_at AS "routedAt", waiting_since AS "waitingSince", preferred_agent_id AS "preferredAgentId",
     offered_agent_id AS "offeredAgentId", offer_expires_at AS "offerExpiresAt", quiet_since AS "quietSince",
     assigned_at AS "assignedAt", close_requested_at AS "closeRequestedAt", close_category AS "closeCategory",
-    close_summary AS "closeSummary", close_reason AS "closeReason", closed_at AS "closedAt"
-  FROM conversations
-  WHERE workspace_id = $1`;
+    close_summary AS "closeSummary", close_reason AS "closeReason", closed_at AS "closedAt"`;
+
+const selectConversationSql = `SELECT ${storedColumns} FROM conversations WHERE workspace_id = $1`;

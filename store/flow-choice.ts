@@ -2,46 +2,38 @@ import type { RoutingFacts } from '../routing/facts.ts';
 import { stepsLeaveTheHouse, type FlowDocument } from '../routing/flow-document.ts';
 import { decideTrigger } from '../routing/route.ts';
 import type { Queryable } from './database.ts';
-import { readDefaultTeam } from './teams.ts';
 
 export type FlowChoice =
   | {
       readonly kind: 'flow';
-      readonly versionId: string;
+      readonly version: PublishedVersion;
       readonly hasEnrichment: boolean;
       readonly usesNetwork: boolean;
     }
   /** No published flow's trigger matched, which is no failure; else `failure` tells what was. */
   | {
       readonly kind: 'default_team';
-      readonly teamId: string;
       readonly failure: string | null;
       /** Triggers that could not be evaluated and counted as false. */
       readonly triggerErrors: readonly { readonly flowVersionId: string; readonly error: string }[];
     };
 
 /**
- * The first published flow, oldest first, whose trigger matches. A version that this code cannot read must not keep the workspace's
- * contacts waiting: it is passed over.
+ * The first of these versions whose trigger matches. A version that this code cannot read must not keep the workspace's contacts waiting:
+ * it is passed over.
  */
-export async function chooseFlow(tx: Queryable, workspaceId: string, facts: RoutingFacts): Promise<FlowChoice> {
-  const { rows } = await tx.query<{ id: string }>({
-    name: 'list-published-versions',
-    text: `SELECT published_version_id AS id FROM flows
-           WHERE workspace_id = $1 AND published_version_id IS NOT NULL ORDER BY id`,
-    values: [workspaceId],
-  });
+export function chooseFlow(versions: readonly PublishedVersion[], facts: RoutingFacts): FlowChoice {
   let failure: string | null = null;
   const triggerErrors: { flowVersionId: string; error: string }[] = [];
-  for (const { id } of rows) {
-    const { document: flow } = await readFlowVersion(tx, workspaceId, id);
+  for (const version of versions) {
+    const { id, document: flow } = version;
     try {
       const { value, error } = decideTrigger(flow, facts);
       if (error !== undefined) triggerErrors.push({ flowVersionId: id, error });
       if (value) {
         return {
           kind: 'flow',
-          versionId: id,
+          version,
           hasEnrichment: flow.enrichment.length > 0,
           usesNetwork: stepsLeaveTheHouse(flow),
         };
@@ -50,7 +42,7 @@ export async function chooseFlow(tx: Queryable, workspaceId: string, facts: Rout
       failure ??= `the published version ${id} cannot be read`;
     }
   }
-  return { kind: 'default_team', teamId: await readDefaultTeam(tx, workspaceId), failure, triggerErrors };
+  return { kind: 'default_team', failure, triggerErrors };
 }
 
 export interface PublishedVersion {
@@ -59,24 +51,37 @@ export interface PublishedVersion {
   readonly document: FlowDocument;
 }
 
-/** A published version, remembered: it never changes. */
-export async function readFlowVersion(
-  db: Queryable,
-  workspaceId: string,
-  versionId: string,
-): Promise<PublishedVersion> {
-  const known = versions.get(versionId);
-  if (known !== undefined) return known;
-  const { rows } = await db.query<PublishedVersion>({
-    name: 'read-flow-version',
-    text: 'SELECT id, number, document FROM flow_versions WHERE workspace_id = $1 AND id = $2',
-    values: [workspaceId, versionId],
-  });
-  const version = rows[0]!;
-  if (versions.size >= maxVersions) versions.delete(versions.keys().next().value!);
-  versions.set(versionId, version);
-  return version;
+export interface VersionKey {
+  readonly workspaceId: string;
+  readonly versionId: string;
 }
 
-const maxVersions = 500;
-const versions = new Map<string, PublishedVersion>();
+/** Published versions by id, remembered: they never change. All that are not known yet come with one statement. */
+export async function readFlowVersions(
+  db: Queryable,
+  keys: readonly VersionKey[],
+): Promise<ReadonlyMap<string, PublishedVersion>> {
+  const found = new Map<string, PublishedVersion>();
+  const unknown = new Map<string, string>();
+  for (const { workspaceId, versionId } of keys) {
+    const version = remembered.get(versionId);
+    if (version === undefined) unknown.set(versionId, workspaceId);
+    else found.set(versionId, version);
+  }
+  if (unknown.size === 0) return found;
+  const { rows } = await db.query<PublishedVersion>({
+    name: 'read-flow-versions',
+    text: `SELECT id, number, document FROM flow_versions
+           JOIN unnest($1::uuid[], $2::uuid[]) AS asked (workspace_id, id) USING (workspace_id, id)`,
+    values: [[...unknown.values()], [...unknown.keys()]],
+  });
+  for (const version of rows) {
+    found.set(version.id, version);
+    if (remembered.size >= maxRemembered) remembered.delete(remembered.keys().next().value!);
+    remembered.set(version.id, version);
+  }
+  return found;
+}
+
+const maxRemembered = 500;
+const remembered = new Map<string, PublishedVersion>();

@@ -16,17 +16,31 @@ export interface Draft {
   identityIsNew: boolean;
 }
 
+// Each lookup is a subquery that cannot be flattened (OFFSET 0), so that it goes by its key for each item, whatever the planner believes of
+// the tables. Plans are made once a connection: those of plain joins, made while the tables were small, read all keys of messages for each batch.
 const resolveSql = `
   SELECT ch.id AS channel_id, ci.contact_id AS identity_contact_id, c.id AS named_contact_id,
          k.contact_id AS key_contact_id, m.id AS message_id, m.sequence, m.conversation_id
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[]) WITH ORDINALITY
        AS i (workspace_id, channel, external_id, contact_external_id, contact_id, position)
-  LEFT JOIN channels ch ON ch.workspace_id = i.workspace_id AND ch.key = i.channel
-  LEFT JOIN contact_identities ci
-    ON ci.workspace_id = i.workspace_id AND ci.channel_id = ch.id AND ci.external_id = i.contact_external_id
-  LEFT JOIN contacts c ON c.workspace_id = i.workspace_id AND c.id = i.contact_id
-  LEFT JOIN message_keys k ON k.workspace_id = i.workspace_id AND k.channel_id = ch.id AND k.external_id = i.external_id
-  LEFT JOIN messages m ON m.workspace_id = k.workspace_id AND m.id = k.message_id
+  LEFT JOIN LATERAL (
+    SELECT id FROM channels WHERE workspace_id = i.workspace_id AND key = i.channel OFFSET 0
+  ) ch ON true
+  LEFT JOIN LATERAL (
+    SELECT contact_id FROM contact_identities
+    WHERE workspace_id = i.workspace_id AND channel_id = ch.id AND external_id = i.contact_external_id OFFSET 0
+  ) ci ON true
+  LEFT JOIN LATERAL (
+    SELECT id FROM contacts WHERE workspace_id = i.workspace_id AND id = i.contact_id OFFSET 0
+  ) c ON true
+  LEFT JOIN LATERAL (
+    SELECT contact_id, message_id FROM message_keys
+    WHERE workspace_id = i.workspace_id AND channel_id = ch.id AND external_id = i.external_id OFFSET 0
+  ) k ON true
+  LEFT JOIN LATERAL (
+    SELECT id, sequence, conversation_id FROM messages
+    WHERE workspace_id = i.workspace_id AND id = k.message_id OFFSET 0
+  ) m ON true
   ORDER BY i.position`;
 
 interface Resolved {

@@ -16,7 +16,7 @@ import type pg from 'pg';
 import { retryOnConflict, withTransaction } from '../platform/pool.ts';
 import type { Queryable } from './database.ts';
 import { byKey, resolveItems, resolveNewIdentities, type Draft } from './ingest-resolution.ts';
-import { announceNudges, shardOf } from './outbox.ts';
+import { shardOf, wakeRelaysSql } from './outbox.ts';
 
 export interface IngestItem {
   readonly workspaceId: string;
@@ -105,10 +105,15 @@ const lockContactsSql = `
   FOR NO KEY UPDATE OF c`;
 
 // A statement of its own: its snapshot is taken after the locks, so a close request or the going quiet is either seen or still to come.
+// OFFSET 0 keeps the lookup by the primary key. As a plain join it was planned, before there were statistics, as all open conversations times the
+// batch: 789 ms for 500 of 2,000, where this takes 2 ms.
 const attachableSql = `
   SELECT v.contact_id, v.id, v.quiet_since IS NOT NULL AS is_quiet
   FROM unnest($1::uuid[], $2::uuid[]) AS l (workspace_id, id)
-  JOIN conversations v USING (workspace_id, id)
+  CROSS JOIN LATERAL (
+    SELECT contact_id, id, quiet_since, close_requested_at, closed_at
+    FROM conversations WHERE workspace_id = l.workspace_id AND id = l.id OFFSET 0
+  ) v
   WHERE v.close_requested_at IS NULL AND v.closed_at IS NULL`;
 
 async function lockContacts(tx: Queryable, drafts: readonly Draft[]): Promise<Map<string, LockedContact>> {
@@ -206,13 +211,15 @@ const writeMessagesSql = `
   ), told AS (
     INSERT INTO outbox (shard, workspace_id, contact_id, wake_conversation_id)
     SELECT * FROM unnest($16::smallint[], $17::uuid[], $18::uuid[], $19::uuid[])
+  ), event AS (
+    INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+    SELECT workspace_id, 'message.received', conversation_id, contact_id,
+           jsonb_build_object('messageId', id, 'sequence', sequence)
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[])
+         AS m (workspace_id, id, contact_id, conversation_id, sequence)
+    WHERE conversation_id IS NOT NULL
   )
-  INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
-  SELECT workspace_id, 'message.received', conversation_id, contact_id,
-         jsonb_build_object('messageId', id, 'sequence', sequence)
-  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[])
-       AS m (workspace_id, id, contact_id, conversation_id, sequence)
-  WHERE conversation_id IS NOT NULL`;
+  SELECT ${wakeRelaysSql} WHERE cardinality($16::smallint[]) > 0`;
 
 async function writeMessages(
   tx: Queryable,
@@ -247,7 +254,6 @@ async function writeMessages(
       told.map((contact) => contact.attachTo),
     ],
   });
-  if (told.length > 0) await announceNudges(tx);
 }
 
 const acceptedOf = ({ draft, sequence, conversationId }: SequencedMessage): AcceptedMessage => ({

@@ -1,6 +1,6 @@
 /**
  * The one lock order: contacts, teams, agents, conversations, each by id. Every transaction that takes more than one of these
- * locks takes them through this file, top to bottom, so two of them can never wait for each other.
+ * locks takes them through this file or set-locks.ts, top to bottom, so two of them can never wait for each other.
  *
  * What the locks promise to whoever holds a team:
  * - Nobody else queues, takes or frees anything in its queue, or changes its rules.
@@ -85,16 +85,28 @@ async function lockTeams(tx: Queryable, workspaceId: string, teamIds: readonly s
   for (const row of rows) {
     nowMs = Math.max(nowMs, row.nowMs);
     const { teamId, strategy, lastAgentId, settings } = row;
-    if (teamId !== null) byId.set(teamId, { ...defaultTeamSettings, ...settings, teamId, strategy, lastAgentId });
+    if (teamId !== null) byId.set(teamId, rulesOf({ teamId, strategy, lastAgentId, settings }));
   }
   return { byId, nowMs, settings: withDefaultSettings(rows[0]?.workspaceSettings ?? {}) };
 }
 
-interface TeamRow {
+/** A team's row: only what was set ever. */
+export interface StoredRules {
+  readonly teamId: string;
+  readonly strategy: Strategy;
+  readonly lastAgentId: string | null;
+  readonly settings: Partial<TeamSettings>;
+}
+
+/** What was never set has its default. */
+export const rulesOf = ({ settings, ...row }: StoredRules): TeamRules => ({
+  ...defaultTeamSettings,
+  ...settings,
+  ...row,
+});
+
+interface TeamRow extends Omit<StoredRules, 'teamId'> {
   teamId: string | null;
-  strategy: Strategy;
-  lastAgentId: string | null;
-  settings: Partial<TeamSettings>;
   workspaceSettings: Partial<WorkspaceSettings>;
   nowMs: number;
 }
@@ -134,9 +146,11 @@ export async function readCandidates(
   const { rows } = await tx.query<AgentCandidate>({
     name: 'read-candidates',
     // Step by step along the indexes. As plain joins it was planned, once there were statistics, with a scan of all agents' presence.
+    // The list is hidden in a sub-select: PostgreSQL sees how short it is otherwise, finds the plan for just that list cheaper than the one for
+    // any, and plans the statement anew each time (custom plans in `pg_prepared_statements`).
     text: `SELECT agent.*, member."teamIds"
            FROM (SELECT agent_id, array_agg(team_id) AS "teamIds" FROM team_members
-                 WHERE workspace_id = $1 AND team_id = ANY($2::uuid[]) GROUP BY agent_id) member
+                 WHERE workspace_id = $1 AND team_id = ANY ((SELECT $2::uuid[])::uuid[]) GROUP BY agent_id) member
            CROSS JOIN LATERAL (
              SELECT ${candidateColumns} FROM agents a
              CROSS JOIN LATERAL (SELECT q.status, q.changed_at FROM agent_presence q
@@ -202,10 +216,15 @@ export interface ConversationLock {
 }
 
 /** Whose load counts the conversation: its agent's, unless it is quiet, or that of the agent to whom it is offered. */
-export const holderOf = ({ state, agentId, offeredAgentId, quietSince }: ConversationLock): string | null =>
+export const holderOf = ({
+  state,
+  agentId,
+  offeredAgentId,
+  quietSince,
+}: Pick<ConversationLock, 'state' | 'agentId' | 'offeredAgentId'> & { readonly quietSince: unknown }): string | null =>
   state === 'assigned' && quietSince === null ? agentId : offeredAgentId;
 
-const conversationColumns = `
+export const conversationColumns = `
   contact_id AS "contactId", state, source, priority, units, channel, team_id AS "teamId", agent_id AS "agentId",
   flow_version_id AS "flowVersionId", requirements, ring, preferred_agent_id AS "preferredAgentId",
   awaited_agent_id AS "awaitedAgentId", awaited_until AS "awaitedUntil", passed_over AS "passedOver",

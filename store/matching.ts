@@ -5,11 +5,12 @@
  */
 import { matchWaiting, type AgentCandidate, type Match, type WaitingConversation } from '../routing/matching.ts';
 import { publishMoment } from './assignment-metrics.ts';
-import type { Queryable } from './database.ts';
+import { ConcurrentChange, type Queryable } from './database.ts';
 import { recordAssignmentDecisions } from './decisions.ts';
 import { readCandidates, type MatchingLock } from './locks.ts';
-import { applyMatches, type Decided } from './match-writes.ts';
+import { applyMatches, lockChosen, type Decided, type HeldTeams } from './match-writes.ts';
 import { readHeads, readQueued, type QueuedConversation } from './queue-heads.ts';
+import { createRooms, type Freed } from './rooms.ts';
 
 /**
  * Assigns, or offers, what waits in the held teams' queues until nobody who may take any of it has room. Those of `explain` that still wait
@@ -20,7 +21,12 @@ export async function drainQueues(
   lock: MatchingLock,
   { explain = [], awaited = [] }: DrainOptions = {},
 ): Promise<void> {
-  const teams = await assignWaiting(tx, lock, [...lock.agents.keys(), ...awaited]);
+  const heldIds = [...lock.agents.keys()];
+  const teams = await serveQueues(tx, lock, {
+    heldIds,
+    awaitedIds: [...heldIds, ...awaited],
+    maxRows: rowsToRead(lock),
+  });
   if (explain.length > 0) await explainWaits(tx, { ...lock, teams }, explain);
 }
 
@@ -31,29 +37,104 @@ export interface DrainOptions {
   readonly awaited?: readonly string[];
 }
 
-/** @returns the teams, each as its last assignment left it */
-async function assignWaiting(
+/**
+ * The same, after agents have given back several things at once: as if each had been given back, and the queues drained, one after the other in
+ * the order given. That decides who gets what where strategies would choose among all who are free by now.
+ *
+ * @param room how much the agents could take together
+ */
+export async function drainFreed(
   tx: Queryable,
-  lock: MatchingLock,
-  awaitedIds: readonly string[],
+  lock: HeldTeams,
+  { freed, heldIds, room }: { freed: readonly Freed[]; heldIds: readonly string[]; room: number },
+): Promise<void> {
+  await serveQueues(tx, lock, {
+    heldIds,
+    awaitedIds: heldIds,
+    maxRows: Math.min(Math.max(room, 1) + 1, mostRows),
+    freed,
+  });
+}
+
+/** @returns the teams, each as its last assignment left it */
+async function serveQueues(
+  tx: Queryable,
+  lock: HeldTeams,
+  options: { heldIds: readonly string[]; awaitedIds: readonly string[]; maxRows: number; freed?: readonly Freed[] },
 ): Promise<MatchingLock['teams']> {
   const teams = new Map(lock.teams);
-  const held = new Map(lock.agents);
-  for (let maxRows = rowsToRead(lock); ; maxRows = Math.min(maxRows * 4, mostRows)) {
-    const waiting = await readHeads(tx, lock, { awaitedIds, maxRows });
+  const held = new Set(options.heldIds);
+  let freed = options.freed ?? [];
+  for (let { maxRows } = options, isFirst = true; ; maxRows = Math.min(maxRows * 4, mostRows), isFirst = false) {
+    const waiting = await readHeads(tx, lock, { awaitedIds: options.awaitedIds, maxRows });
     if (waiting.length === 0) return teams;
     const teamIds = [...new Set(waiting.map((conversation) => conversation.teamId))];
     const agents = await readCandidates(tx, lock.workspaceId, teamIds);
-    const decided = decideMatches({ ...lock, teams }, waiting, agents);
-    const { matches, isUsedUp } = untilRunUsedUp(waiting, decided.matches, maxRows);
-    if (matches.length === 0) return teams;
-    await applyMatches(tx, { ...lock, teams, agents: held }, { ...decided, matches, waiting });
+    const served = serveHeads({ ...lock, teams }, { waiting, agents, freed, isFirst, maxRows });
+    const { matches, chosen } = served;
+    await lockChosen(tx, lock.workspaceId, { chosen, held, waits: false });
+    const isGiven = await applyMatches(tx, { ...lock, teams }, { ...served, waiting });
+    if (!isGiven) throw new ConcurrentChange('the room was taken meanwhile');
     for (const { teamId, agentId } of matches) teams.set(teamId, { ...teams.get(teamId)!, lastAgentId: agentId });
+    if (!served.isUsedUp) return teams;
     // From now on they are held too: whoever is chosen in the next round may come before them in the order of ids.
-    const chosen = new Set(matches.map((match) => match.agentId));
-    for (const agent of agents) if (chosen.has(agent.agentId)) held.set(agent.agentId, agent);
-    if (!isUsedUp) return teams;
+    for (const agentId of chosen.keys()) held.add(agentId);
+    freed = served.freed;
   }
+}
+
+interface Heads {
+  readonly waiting: readonly QueuedConversation[];
+  /** As they are with all that is freed. */
+  readonly agents: readonly AgentCandidate[];
+  readonly freed: readonly Freed[];
+  /** False: something of what was freed before is perhaps left. */
+  readonly isFirst: boolean;
+  readonly maxRows: number;
+}
+
+interface Served extends Decided {
+  /** Those chosen, as the transaction found them. */
+  readonly chosen: ReadonlyMap<string, AgentCandidate>;
+  /** The rows read of some run were all given away: there may be more of it, which stand before whoever comes next. */
+  readonly isUsedUp: boolean;
+  /** What no turn has come to yet. */
+  readonly freed: readonly Freed[];
+}
+
+/** Those who get an agent, in order, up to where a run is used up. */
+function serveHeads(lock: HeldTeams, { waiting, agents, freed, isFirst, maxRows }: Heads): Served {
+  const rooms = createRooms(lock, agents, freed);
+  const found = new Map(agents.map((agent) => [agent.agentId, agent]));
+  const left = new Map(waiting.map((conversation) => [conversation.conversationId, conversation]));
+  const counts = new Map<string, number>();
+  const matches: Match[] = [];
+  const chosen = new Map<string, AgentCandidate>();
+  const end = (isUsedUp: boolean, turn: number): Served => ({
+    matches,
+    chosen,
+    isUsedUp,
+    freed: freed.slice(turn),
+    tookMs: rooms.tookMs(),
+  });
+  for (let turn = isFirst && freed.length > 0 ? 1 : 0; turn <= freed.length; turn += 1) {
+    const teamIds = turn === 0 ? null : rooms.free(freed[turn - 1]!);
+    const concerned = [...left.values()].filter(({ teamId }) => teamIds === null || teamIds.includes(teamId));
+    for (const match of concerned.length === 0 ? [] : rooms.decide(concerned)) {
+      if (match.agentId === null) continue;
+      const conversation = left.get(match.conversationId)!;
+      rooms.take({ ...conversation, agentId: match.agentId });
+      left.delete(match.conversationId);
+      matches.push(match);
+      chosen.set(match.agentId, found.get(match.agentId)!);
+      const { teamId, awaitedAgentId, queueKey, priority } = conversation;
+      const run = `${teamId}/${awaitedAgentId}/${priority}/${queueKey}`;
+      const count = (counts.get(run) ?? 0) + 1;
+      if (count === maxRows) return end(true, turn);
+      counts.set(run, count);
+    }
+  }
+  return end(false, freed.length);
 }
 
 /** The queues are drained, so whoever is decided here finds nobody. */
@@ -72,14 +153,19 @@ async function explainWaits(tx: Queryable, lock: MatchingLock, conversationIds: 
   await recordAssignmentDecisions(tx, lock.workspaceId, decisions);
 }
 
-/** Decides without writing; where nobody may and can take a conversation, its match names no agent. */
+/**
+ * Decides without writing; where nobody may and can take a conversation, its match names no agent.
+ *
+ * @param order `given`: one after the other as they stand in `waiting`, each seeing what those before it have left
+ */
 export function decideMatches(
-  lock: MatchingLock,
+  lock: HeldTeams,
   waiting: readonly WaitingConversation[],
   agents: readonly AgentCandidate[],
+  order: 'serving' | 'given' = 'serving',
 ): Decided {
   const startedAt = performance.now();
-  const matches = matchWaiting({ nowMs: lock.nowMs, waiting, teams: [...lock.teams.values()], agents });
+  const matches = matchWaiting({ nowMs: lock.nowMs, waiting, teams: [...lock.teams.values()], agents, order });
   const ms = performance.now() - startedAt;
   publishMoment({ kind: 'decision', seconds: ms / 1_000 });
   return { matches, tookMs: Number((ms / matches.length).toFixed(3)) };
@@ -96,27 +182,3 @@ function rowsToRead({ agents }: MatchingLock): number {
 }
 
 const mostRows = 50;
-
-/**
- * Those who got an agent, in the order of serving, up to where the rows read of some run were all given away. There may be more of it, which
- * stand before whoever comes next, so the rest is decided again with those.
- */
-function untilRunUsedUp(
-  waiting: readonly QueuedConversation[],
-  matches: readonly Match[],
-  maxRows: number,
-): { matches: Match[]; isUsedUp: boolean } {
-  const rows = new Map(waiting.map((conversation) => [conversation.conversationId, conversation]));
-  const counts = new Map<string, number>();
-  const given: Match[] = [];
-  for (const match of matches) {
-    if (match.agentId === null) continue;
-    given.push(match);
-    const { teamId, awaitedAgentId, queueKey, priority } = rows.get(match.conversationId)!;
-    const run = `${teamId}/${awaitedAgentId}/${priority}/${queueKey}`;
-    const count = (counts.get(run) ?? 0) + 1;
-    if (count === maxRows) return { matches: given, isUsedUp: true };
-    counts.set(run, count);
-  }
-  return { matches: given, isUsedUp: false };
-}

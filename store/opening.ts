@@ -1,85 +1,203 @@
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
-import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
-import { phaseOf, type Phase } from '../routing/phase.ts';
+import type { Phase } from '../routing/phase.ts';
 import type { Source } from '../routing/conversation.ts';
 import { assignOrQueue, giveToAgent, type AssignTarget } from './assignment.ts';
-import { recordDecision } from './decisions.ts';
 import { refuseAgent } from './agent-room.ts';
-import { transact, type Queryable } from './database.ts';
-import { recordEvents } from './events.ts';
-import { chooseFlow } from './flow-choice.ts';
-import {
-  assertTeamsHeld,
-  lockContact,
-  lockMatching,
-  readConversation,
-  readTeamsOfAgents,
-  type ConversationKey,
-} from './locks.ts';
+import { ConcurrentChange, runStatement, transact, type Queryable } from './database.ts';
+import { chooseFlow, readFlowVersions, type FlowChoice } from './flow-choice.ts';
+import { assertTeamsHeld, lockContact, lockMatching, readConversation, readTeamsOfAgents } from './locks.ts';
 import { enqueueNudges } from './outbox.ts';
-import { readPhase } from './phases.ts';
+import { lookAtContacts, type ContactKey, type Pending } from './pending-contacts.ts';
+import { handOnInput } from './step-inputs.ts';
 import { readDefaultTeam } from './teams.ts';
 
+export interface Opening {
+  /** Where the contact is now. */
+  readonly phase: Phase;
+  readonly opened: boolean;
+}
+
+/** As `openForContacts`, and as often as it takes: never `pending`. */
+export async function openForContact(pool: pg.Pool, contact: ContactKey): Promise<Opening> {
+  for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
+    const [opening] = await openForContacts(pool, [contact]);
+    if (opening!.phase.kind !== 'pending') return opening!;
+  }
+  throw new ConcurrentChange('the contact wrote again and again while its conversation was to be opened');
+}
+
+const maxAttempts = 10;
+
 /**
- * Opens a conversation for the messages that wait, unless one is open or none waits. Safe to repeat and to run twice at once:
- * everything is decided under the contact's lock, and the index `conversations_one_open` stands behind it (I2).
+ * Opens a conversation for the messages that wait, for each of these contacts unless one is open or none waits. Safe to repeat and to run
+ * twice at once.
  *
- * @returns the phase the contact is in now
+ * Decided from what was read without a lock, and confirmed under it: the statement that opens locks the contacts in the order of their
+ * ids, and leaves out those that have a conversation by then, or have written since (`last_sequence`), or whose messages all went to a
+ * conversation that has been closed again meanwhile. Behind it stands the index `conversations_one_open` (I2). So the lock is held
+ * for one statement, and two round trips do what took seven, or nine where no flow matched.
+ *
+ * A contact that is left out is `pending` still, and so is one of several whose lock somebody else holds: one that is held for long must not
+ * hold up the others. The caller tries it again alone, which waits for the lock.
  */
-export async function openForContact(
-  pool: pg.Pool,
-  ref: { workspaceId: string; contactId: string },
-): Promise<{ phase: Phase; opened: boolean }> {
-  const phase = await readPhase(pool, ref);
-  if (phase.kind !== 'pending') return { phase, opened: false };
-  return transact(pool, async (tx) => {
-    const contact = await lockContact(tx, ref.workspaceId, ref.contactId);
-    const pending = contact?.openConversationId === null ? await readPending(tx, ref) : null;
-    if (pending === null) return { phase: await readPhase(tx, ref), opened: false };
-    const flow = await chooseFlow(tx, ref.workspaceId, pending.facts);
-    const conversationId = newId();
-    // Without a flow, or without steps, there is nothing to find out; without a flow there is nothing to decide either.
-    const state = flow.kind === 'flow' && flow.hasEnrichment ? 'enriching' : 'routing';
-    await insertConversation(tx, {
-      ...ref,
-      conversationId,
-      source: 'contact',
-      channel: pending.channel,
-      units: pending.units,
-      state,
-      flowVersionId: flow.kind === 'flow' ? flow.versionId : null,
-      teamId: flow.kind === 'flow' ? null : flow.teamId,
-    });
-    if (flow.kind === 'default_team') {
-      const { teamId, failure, triggerErrors } = flow;
-      const detail = { teamId, branch: null, reason: failure ?? 'no published flow matches', triggerErrors };
-      await recordDecision(tx, { ...ref, conversationId }, 'routing', detail);
-      if (failure !== null) await markFallback(tx, { ...ref, conversationId }, { teamId, reason: failure });
-    }
-    const opened = {
-      id: conversationId,
-      state,
-      routed: flow.kind === 'default_team',
-      closeRequested: false,
-      enrichesOverNetwork: flow.kind === 'flow' && flow.usesNetwork,
-    } as const;
-    return { phase: phaseOf(opened, false), opened: true };
+export async function openForContacts(pool: pg.Pool, contacts: readonly ContactKey[]): Promise<Opening[]> {
+  const looks = await lookAtContacts(pool, contacts);
+  const waiting = contacts.flatMap((contact, index) => {
+    const { pending } = looks[index]!;
+    return pending === null ? [] : [{ contact, pending }];
+  });
+  const drafts = await draftConversations(pool, waiting);
+  const openedIds =
+    drafts.length === 0 ? new Set<string>() : await writeConversations(pool, drafts, contacts.length > 1);
+  const byContact = new Map(drafts.map((draft) => [draft.contactId, draft]));
+  return contacts.map(({ contactId }, index) => {
+    const draft = byContact.get(contactId);
+    if (draft === undefined || !openedIds.has(draft.conversationId))
+      return { phase: looks[index]!.phase, opened: false };
+    handOn(draft);
+    return { phase: phaseOfDraft(draft), opened: true };
   });
 }
 
-async function markFallback(
-  tx: Queryable,
-  { workspaceId, contactId, conversationId }: ConversationKey,
-  data: { teamId: string; reason: string },
-): Promise<void> {
-  await tx.query('UPDATE conversations SET fallback_reason = $3 WHERE workspace_id = $1 AND id = $2', [
-    workspaceId,
-    conversationId,
-    data.reason,
-  ]);
-  await recordEvents(tx, workspaceId, [{ type: 'conversation.fell_back', conversationId, contactId, data }]);
+interface Draft extends ContactKey {
+  readonly conversationId: string;
+  readonly pending: Pending;
+  readonly flow: FlowChoice;
 }
+
+async function draftConversations(
+  pool: pg.Pool,
+  waiting: readonly { readonly contact: ContactKey; readonly pending: Pending }[],
+): Promise<Draft[]> {
+  const keys = waiting.flatMap(({ contact: { workspaceId }, pending }) =>
+    pending.versionIds.map((versionId) => ({ workspaceId, versionId })),
+  );
+  const versions = await readFlowVersions(pool, keys);
+  return waiting.map(({ contact: { workspaceId, contactId }, pending }) => ({
+    workspaceId,
+    contactId,
+    conversationId: newId(),
+    pending,
+    flow: chooseFlow(
+      pending.versionIds.map((id) => versions.get(id)!),
+      pending.facts,
+    ),
+  }));
+}
+
+/** Without a flow, or without steps, there is nothing to find out; without a flow there is nothing to decide either. */
+function phaseOfDraft({ conversationId, flow }: Draft): Phase {
+  if (flow.kind === 'default_team') return { kind: 'assigning', conversationId };
+  return flow.hasEnrichment
+    ? { kind: 'enriching', conversationId, overNetwork: flow.usesNetwork }
+    : { kind: 'routing', conversationId };
+}
+
+const stateOf = (draft: Draft): 'enriching' | 'routing' =>
+  phaseOfDraft(draft).kind === 'enriching' ? 'enriching' : 'routing';
+
+/** The flow's steps decide by the same facts as its trigger, a moment later. */
+function handOn(draft: Draft): void {
+  const { conversationId, flow, pending } = draft;
+  if (flow.kind !== 'flow') return;
+  const { id: flowVersionId, number: flowVersionNumber, document } = flow.version;
+  const input = { version: 1, flow: document, flowVersionId, flowVersionNumber, facts: pending.facts };
+  handOnInput(conversationId, { state: stateOf(draft), input });
+}
+
+/** @returns the ids of those that were opened */
+async function writeConversations(pool: pg.Pool, drafts: readonly Draft[], skipHeld: boolean): Promise<Set<string>> {
+  const withTeam = drafts.map(({ flow, pending: { defaultTeamId } }) =>
+    flow.kind === 'default_team' ? { ...flow, teamId: defaultTeamId } : null,
+  );
+  const { rows } = await runStatement<{ id: string }>(pool, {
+    name: skipHeld ? 'open-conversations' : 'open-conversation',
+    text: skipHeld ? openConversationsSql : openConversationSql,
+    values: [
+      drafts.map(({ workspaceId }) => workspaceId),
+      drafts.map(({ contactId }) => contactId),
+      drafts.map(({ pending }) => pending.lastSequence),
+      drafts.map(({ conversationId }) => conversationId),
+      drafts.map(stateOf),
+      drafts.map(({ flow }) => (flow.kind === 'flow' ? flow.version.id : null)),
+      withTeam.map((choice) => choice?.teamId ?? null),
+      drafts.map(({ pending }) => pending.channel),
+      drafts.map(({ pending }) => pending.units),
+      withTeam.map((choice) => choice?.failure ?? null),
+      withTeam.map((choice) => (choice === null ? null : newId())),
+      withTeam.map((choice) => (choice === null ? null : JSON.stringify(decisionOf(choice)))),
+    ],
+  });
+  return new Set(rows.map(({ id }) => id));
+}
+
+const decisionOf = ({ teamId, failure, triggerErrors }: FlowChoice & { kind: 'default_team'; teamId: string }) => ({
+  teamId,
+  branch: null,
+  reason: failure ?? 'no published flow matches',
+  triggerErrors,
+});
+
+// The conversation, its messages, the contact's pointer, what is told and why appear together or not at all. The time is that under the
+// contact's lock: by `now()`, a statement that had waited for a close would have opened before it. That all hangs on `attached`, and not
+// on `held`, is for the contact that somebody else served and closed between this statement's snapshot and its lock: PostgreSQL looks
+// at a message's newest row before it changes it, and finds none that waits.
+const writeSql = (locking: string): string => `
+  WITH asked AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::uuid[], $8::text[],
+                         $9::int[], $10::text[], $11::uuid[], $12::jsonb[])
+      AS draft (workspace_id, contact_id, last_sequence, id, state, flow_version_id, team_id, channel, units, failure,
+                decision_id, decision)
+  ), held AS MATERIALIZED (
+    SELECT locked.*, clock_timestamp() AS at
+    FROM (
+      SELECT asked.*
+      FROM asked JOIN contacts c ON c.workspace_id = asked.workspace_id AND c.id = asked.contact_id
+      WHERE c.open_conversation_id IS NULL AND c.last_sequence = asked.last_sequence
+      ORDER BY c.id FOR NO KEY UPDATE OF c ${locking}
+    ) locked
+  ), attached AS (
+    UPDATE messages m SET conversation_id = held.id
+    FROM held
+    WHERE m.workspace_id = held.workspace_id AND m.contact_id = held.contact_id AND m.conversation_id IS NULL
+    RETURNING m.workspace_id, m.contact_id, m.conversation_id, m.id, m.sequence
+  ), opened AS (
+    INSERT INTO conversations
+      (workspace_id, id, contact_id, state, source, flow_version_id, team_id, opened_at, routed_at, channel, units, fallback_reason)
+    SELECT workspace_id, id, contact_id, state, 'contact', flow_version_id, team_id, at,
+           CASE WHEN team_id IS NOT NULL THEN at END, channel, units, failure
+    FROM held WHERE id IN (SELECT conversation_id FROM attached)
+    RETURNING workspace_id, id, contact_id, flow_version_id, team_id, fallback_reason
+  ), pointed AS (
+    UPDATE contacts c SET open_conversation_id = opened.id
+    FROM opened WHERE c.workspace_id = opened.workspace_id AND c.id = opened.contact_id
+  ), decided AS (
+    INSERT INTO decisions (workspace_id, id, conversation_id, kind, detail)
+    SELECT held.workspace_id, held.decision_id, held.id, 'routing', held.decision
+    FROM held JOIN opened USING (id) WHERE held.decision_id IS NOT NULL
+  ), told AS (
+    INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+    SELECT workspace_id, type, conversation_id, contact_id, data
+    FROM (
+      SELECT workspace_id, 0 AS sequence, 'conversation.opened' AS type, id AS conversation_id, contact_id,
+             jsonb_build_object('source', 'contact', 'flowVersionId', flow_version_id) AS data
+      FROM opened
+      UNION ALL
+      SELECT workspace_id, sequence, 'message.received', conversation_id, contact_id,
+             jsonb_build_object('messageId', id, 'sequence', sequence)
+      FROM attached
+      UNION ALL
+      SELECT workspace_id, 9223372036854775807, 'conversation.fell_back', id, contact_id,
+             jsonb_build_object('teamId', team_id, 'reason', fallback_reason)
+      FROM opened WHERE fallback_reason IS NOT NULL
+    ) event
+    ORDER BY contact_id, sequence
+  )
+  SELECT id FROM opened`;
+
+const openConversationSql = writeSql('');
+const openConversationsSql = writeSql('SKIP LOCKED');
 
 export type OpenByUserResult =
   | { readonly kind: 'opened'; readonly conversationId: string }
@@ -112,8 +230,8 @@ export async function openByUser(
     const lock = await lockMatching(tx, workspaceId, { teamIds, agentIds });
     assertTeamsHeld(lock);
     if (teamId !== null && !lock.teams.has(teamId)) return { kind: 'unknown_team' };
-    const pending = await readPending(tx, request);
-    const { channel, units } = pending ?? { channel: null, units: 1 };
+    const [look] = await lookAtContacts(tx, [request]);
+    const { channel, units } = look!.pending ?? { channel: null, units: 1 };
     if (to.kind === 'agent') {
       const refusal = refuseAgent(lock.agents.get(to.agentId), { channel, units, agentId: null }, to);
       if (refusal !== null) return { kind: refusal };
@@ -139,52 +257,6 @@ export async function openByUser(
     await enqueueNudges(tx, [{ workspaceId, contactId, closeConversationId: null }]);
     return { kind: 'opened', conversationId };
   });
-}
-
-interface Pending {
-  /** What the trigger looks at: the first messages that wait, and who wrote them. */
-  readonly facts: RoutingFacts;
-  /** Where the first of them came in, and what a conversation there costs. */
-  readonly channel: string;
-  readonly units: number;
-}
-
-async function readPending(
-  tx: Queryable,
-  { workspaceId, contactId }: { workspaceId: string; contactId: string },
-): Promise<Pending | null> {
-  const { rows } = await tx.query<PendingRow>({
-    name: 'read-pending-messages',
-    text: `SELECT m.text, ch.key, ch.name AS channel_name, ch.units, c.name, c.attributes
-           FROM messages m
-           JOIN channels ch ON ch.workspace_id = m.workspace_id AND ch.id = m.channel_id
-           JOIN contacts c ON c.workspace_id = m.workspace_id AND c.id = m.contact_id
-           WHERE m.workspace_id = $1 AND m.contact_id = $2 AND m.conversation_id IS NULL
-           ORDER BY m.sequence LIMIT 10`,
-    values: [workspaceId, contactId],
-  });
-  const first = rows[0];
-  if (first === undefined) return null;
-  return {
-    facts: {
-      conversation: { source: 'contact', priority: 0 },
-      contact: { id: contactId, name: first.name, attributes: first.attributes },
-      channel: { key: first.key, name: first.channel_name },
-      message: { text: joinMessageText(rows.map((row) => row.text)) },
-      fields: {},
-    },
-    channel: first.key,
-    units: first.units,
-  };
-}
-
-interface PendingRow {
-  text: string | null;
-  key: string;
-  channel_name: string;
-  units: number;
-  name: string | null;
-  attributes: Record<string, unknown>;
 }
 
 interface NewConversation {

@@ -1,24 +1,45 @@
 import { phaseOf, type OpenConversation, type Phase } from '../routing/phase.ts';
 import type { Queryable } from './database.ts';
 
+interface ContactKey {
+  readonly workspaceId: string;
+  readonly contactId: string;
+}
+
 /** Where a contact stands, from the rows as they are. A contact that does not exist is idle. */
-export async function readPhase(
-  db: Queryable,
-  { workspaceId, contactId }: { workspaceId: string; contactId: string },
-): Promise<Phase> {
-  const { rows } = await db.query<{ id: string | null; pending: boolean } & Omit<OpenConversation, 'id'>>({
-    name: 'read-phase',
-    text: `SELECT v.id, v.state, v.routed_at IS NOT NULL AS routed, v.close_requested_at IS NOT NULL AS "closeRequested",
-                  coalesce(f.uses_network, false) AS "enrichesOverNetwork",
+export async function readPhase(db: Queryable, contact: ContactKey): Promise<Phase> {
+  const [phase] = await readPhases(db, [contact]);
+  return phase!;
+}
+
+/** The same for many at once, in their order. */
+export async function readPhases(db: Queryable, contacts: readonly ContactKey[]): Promise<Phase[]> {
+  const { rows } = await db.query<PhaseRow & { pending: boolean }>({
+    name: 'read-phases',
+    text: `SELECT ${phaseColumns},
                   v.id IS NULL AND EXISTS (SELECT FROM messages m WHERE m.workspace_id = c.workspace_id
                                            AND m.contact_id = c.id AND m.conversation_id IS NULL) AS pending
-           FROM contacts c
-           LEFT JOIN conversations v ON v.workspace_id = c.workspace_id AND v.id = c.open_conversation_id
-           LEFT JOIN flow_versions f ON f.workspace_id = v.workspace_id AND f.id = v.flow_version_id
-           WHERE c.workspace_id = $1 AND c.id = $2`,
-    values: [workspaceId, contactId],
+           FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (workspace_id, contact_id, place)
+           ${joinPhase}
+           ORDER BY asked.place`,
+    values: [contacts.map(({ workspaceId }) => workspaceId), contacts.map(({ contactId }) => contactId)],
   });
-  const row = rows[0];
-  if (row === undefined) return phaseOf(null, false);
-  return phaseOf(row.id === null ? null : { ...row, id: row.id }, row.pending);
+  return rows.map((row) => phaseOfRow(row, row.pending));
 }
+
+export interface PhaseRow extends Omit<OpenConversation, 'id'> {
+  readonly id: string | null;
+}
+
+export const phaseOfRow = (row: PhaseRow, hasPending: boolean): Phase =>
+  phaseOf(row.id === null ? null : { ...row, id: row.id }, hasPending);
+
+export const phaseColumns = `
+  v.id, v.state, v.routed_at IS NOT NULL AS routed, v.close_requested_at IS NOT NULL AS "closeRequested",
+  coalesce(f.uses_network, false) AS "enrichesOverNetwork"`;
+
+/** From contacts that were `asked` for to the rows of `phaseColumns`. */
+export const joinPhase = `
+  LEFT JOIN contacts c ON c.workspace_id = asked.workspace_id AND c.id = asked.contact_id
+  LEFT JOIN conversations v ON v.workspace_id = c.workspace_id AND v.id = c.open_conversation_id
+  LEFT JOIN flow_versions f ON f.workspace_id = v.workspace_id AND f.id = v.flow_version_id`;

@@ -2,7 +2,7 @@
 import type { WaitingConversation } from '../routing/matching.ts';
 import { skillsAfter, type Requirements } from '../routing/requirements.ts';
 import type { Queryable } from './database.ts';
-import type { MatchingLock } from './locks.ts';
+import type { HeldTeams } from './match-writes.ts';
 
 /** A waiting conversation as the core sees it, with what the record of its decision tells besides. */
 export interface QueuedConversation extends WaitingConversation {
@@ -29,11 +29,14 @@ const inRunOf = (outer: string): string => `
  * priorities, not what waits: one that waits for a rare skill is passed in one step and never read again.
  *
  * Those who await a certain agent are read only for the agents concerned, as nobody else may take them.
+ *
+ * Why the lists are hidden in sub-selects: `readCandidates` in locks.ts.
  */
 const readHeadsSql = `
   WITH RECURSIVE run AS (
     SELECT seed.team_id, seed.awaited, first.queue_key, first.priority
-    FROM (SELECT team_id, awaited FROM unnest($2::uuid[]) AS team_id CROSS JOIN unnest($3::uuid[]) AS awaited) seed
+    FROM (SELECT team_id, awaited
+          FROM unnest((SELECT $2::uuid[])) AS team_id CROSS JOIN unnest((SELECT $3::uuid[])) AS awaited) seed
     CROSS JOIN LATERAL (
       SELECT v.queue_key, v.priority FROM conversations v WHERE ${inRunOf('seed')}
       ORDER BY v.queue_key, v.priority LIMIT 1
@@ -55,7 +58,7 @@ const readHeadsSql = `
 
 export async function readHeads(
   tx: Queryable,
-  lock: MatchingLock,
+  lock: HeldTeams,
   { awaitedIds, maxRows }: { awaitedIds: readonly string[]; maxRows: number },
 ): Promise<QueuedConversation[]> {
   const { rows } = await tx.query<QueuedRow>({
@@ -76,7 +79,7 @@ const queuedOfRow = ({ requirements, ring, ...row }: QueuedRow): QueuedConversat
 /** Those of the named conversations that stand in the queues of the held teams. */
 export async function readQueued(
   tx: Queryable,
-  lock: MatchingLock,
+  lock: HeldTeams,
   conversationIds: readonly string[],
 ): Promise<QueuedConversation[]> {
   const { rows } = await tx.query<QueuedRow>({

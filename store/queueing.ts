@@ -1,11 +1,13 @@
 /** Conversations on their way into a queue, for the first time or back from an agent. */
+import { newId } from '../platform/id.ts';
 import { skillsAfter, type Requirements } from '../routing/requirements.ts';
 import { publishMoment, type ReturnReason } from './assignment-metrics.ts';
 import { clockOf } from './clocks.ts';
 import type { Queryable } from './database.ts';
-import { recordDecision } from './decisions.ts';
+import { recordAssignmentDecisions } from './decisions.ts';
 import { recordEvents } from './events.ts';
 import type { ConversationKey, ConversationLock, MatchingLock } from './locks.ts';
+import type { HeldTeams } from './match-writes.ts';
 import type { QueuedConversation } from './queue-heads.ts';
 import { releaseHolder } from './agent-room.ts';
 import { queueKeyOf } from './queue-key.ts';
@@ -52,24 +54,44 @@ export async function returnToQueue(
   await recordEvents(tx, key.workspaceId, events);
   await tellWithdrawal(tx, key, conversation, reason);
   const asked = queuedOf(key, moved, lock.nowMs);
-  await queueConversation(tx, lock, key, { teamId, requirements, asked, awaitedUntilMs: null });
   const manual = reason === 'transferred' || reason === 'put_back';
-  await recordDecision(tx, key, 'assignment', { manual, reason, chosen: null, from: agentId, teamId, note, byAgentId });
+  const record = { manual, reason, chosen: null, from: agentId, teamId, note, byAgentId };
+  await queueConversations(tx, lock, [{ requirements, asked, awaitedUntilMs: null, record }]);
 }
 
 /** The offer that there was, if any, ends without an answer. The record also tells the agent so, when it answers later. */
 export async function tellWithdrawal(
   tx: Queryable,
-  key: ConversationKey,
-  { offeredAgentId, teamId }: ConversationLock,
-  reason: ReturnReason | 'assigned_by_hand' | 'closed',
+  { workspaceId, conversationId }: ConversationKey,
+  conversation: Pick<ConversationLock, 'offeredAgentId' | 'teamId' | 'contactId'>,
+  reason: WithdrawalReason,
 ): Promise<void> {
-  if (offeredAgentId === null) return;
-  const { workspaceId, conversationId, contactId } = key;
-  publishMoment({ kind: 'offer', outcome: 'withdrawn', teamId: teamId! });
-  await recordDecision(tx, key, 'assignment', { offer: 'withdrawn', agentId: offeredAgentId, reason });
-  const data = { agentId: offeredAgentId, outcome: 'withdrawn', reason };
-  await recordEvents(tx, workspaceId, [{ type: 'conversation.offer_ended', conversationId, contactId, data }]);
+  await tellWithdrawals(tx, workspaceId, [{ ...conversation, conversationId }], reason);
+}
+
+type WithdrawalReason = ReturnReason | 'assigned_by_hand' | 'closed';
+
+/** The same for many, of which only those count that are offered to somebody. */
+export async function tellWithdrawals(
+  tx: Queryable,
+  workspaceId: string,
+  conversations: readonly (Pick<ConversationLock, 'offeredAgentId' | 'teamId' | 'contactId'> & {
+    readonly conversationId: string;
+  })[],
+  reason: WithdrawalReason,
+): Promise<void> {
+  const offered = conversations.filter(({ offeredAgentId }) => offeredAgentId !== null);
+  if (offered.length === 0) return;
+  for (const { teamId } of offered) publishMoment({ kind: 'offer', outcome: 'withdrawn', teamId: teamId! });
+  const records = offered.map(({ conversationId, offeredAgentId }) => {
+    return { conversationId, detail: { offer: 'withdrawn', agentId: offeredAgentId, reason } };
+  });
+  const events = offered.map(({ conversationId, contactId, offeredAgentId }) => {
+    const data = { agentId: offeredAgentId, outcome: 'withdrawn', reason };
+    return { type: 'conversation.offer_ended', conversationId, contactId, data } as const;
+  });
+  await recordAssignmentDecisions(tx, workspaceId, records);
+  await recordEvents(tx, workspaceId, events);
 }
 
 /** A person who moves a conversation ends the moves that its flow had planned; what it asks of agents stays. */
@@ -88,68 +110,90 @@ export function passOver(
   return [...passedOver.filter((id) => id !== agentId), agentId].slice(-maxPassedOver);
 }
 
-/** Puts a conversation into a team's queue. Its wait counts from the first time it was to be assigned, also after a return. */
-export async function queueConversation(
-  tx: Queryable,
-  lock: MatchingLock,
-  key: ConversationKey,
-  to: {
-    readonly teamId: string;
-    readonly requirements: Requirements;
-    readonly asked: QueuedConversation;
-    readonly awaitedUntilMs: number | null;
-  },
-): Promise<void> {
-  const { teamId, requirements, asked, awaitedUntilMs } = to;
-  const { nowMs: queuedAtMs } = lock;
-  const facts = {
-    state: 'waiting',
-    queuedAtMs,
-    ring: 0,
-    requirements,
-    awaitedUntilMs,
-    offerExpiresAtMs: null,
-  } as const;
-  const clock = clockOf(lock, teamId, facts);
-  await tx.query({
-    name: 'queue-conversation',
-    text: `WITH queued AS (
-             UPDATE conversations
-             SET state = 'waiting', team_id = $3, agent_id = NULL, assigned_at = NULL, forced = false,
-                 routed_at = coalesce(routed_at, now()), waiting_since = coalesce(waiting_since, routed_at, now()),
-                 queued_at = to_timestamp($4::float8 / 1000), requirements = $5, ring = 0, queue_key = $6, preferred_agent_id = $7,
-                 awaited_agent_id = $8, awaited_until = to_timestamp($9::float8 / 1000), passed_over = $10,
-                 offered_agent_id = NULL, offer_expires_at = NULL, quiet_since = NULL, return_at = NULL,
-                 due_kind = $11, due_at = to_timestamp($12::float8 / 1000), version = version + 1, progressed_at = now()
-             WHERE workspace_id = $1 AND id = $2
-             RETURNING contact_id
-           )
-           INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
-           SELECT $1, 'conversation.waiting', $2, contact_id, jsonb_build_object('teamId', $3::uuid) FROM queued`,
-    values: [
-      key.workspaceId,
-      key.conversationId,
-      teamId,
-      lock.nowMs,
-      JSON.stringify(requirements),
-      asked.queueKey,
-      asked.preferredAgentId,
-      asked.awaitedAgentId,
+/** A conversation on its way into the queue of the team that it asks for. */
+export interface Queueing {
+  readonly requirements: Requirements;
+  readonly asked: QueuedConversation;
+  readonly awaitedUntilMs: number | null;
+  /** Why, for people. */
+  readonly record: object;
+}
+
+const queueConversationsSql = `
+  WITH coming AS (
+    SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::jsonb[], $5::text[], $6::uuid[], $7::uuid[], $8::float8[], $9::text[],
+                         $10::text[], $11::float8[], $12::uuid[], $13::jsonb[])
+      WITH ORDINALITY AS c (id, team_id, requirements, queue_key, preferred, awaited, awaited_ms, passed_over, due_kind, due_ms,
+                            decision_id, detail, place)
+  ), queued AS (
+    UPDATE conversations v
+    SET state = 'waiting', team_id = coming.team_id, agent_id = NULL, assigned_at = NULL, forced = false,
+        routed_at = coalesce(routed_at, now()), waiting_since = coalesce(waiting_since, routed_at, now()),
+        queued_at = to_timestamp($14::float8 / 1000), requirements = coming.requirements, ring = 0, queue_key = coming.queue_key,
+        preferred_agent_id = coming.preferred, awaited_agent_id = coming.awaited,
+        awaited_until = to_timestamp(coming.awaited_ms / 1000), passed_over = coming.passed_over::uuid[],
+        offered_agent_id = NULL, offer_expires_at = NULL, quiet_since = NULL, return_at = NULL,
+        due_kind = coming.due_kind, due_at = to_timestamp(coming.due_ms / 1000), version = version + 1, progressed_at = now()
+    FROM coming
+    WHERE v.workspace_id = $1 AND v.id = coming.id
+    RETURNING v.id, v.contact_id, v.team_id, coming.decision_id, coming.detail, coming.place
+  ), decided AS (
+    INSERT INTO decisions (workspace_id, id, conversation_id, kind, detail)
+    SELECT $1, decision_id, id, 'assignment', detail FROM queued
+  )
+  INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+  SELECT $1, 'conversation.waiting', id, contact_id, jsonb_build_object('teamId', team_id) FROM queued ORDER BY place`;
+
+/**
+ * Puts conversations into their teams' queues, with the records of why. Their wait counts from the first time they were to be assigned, also
+ * after a return.
+ */
+export async function queueConversations(tx: Queryable, lock: HeldTeams, coming: readonly Queueing[]): Promise<void> {
+  if (coming.length === 0) return;
+  const clocks = coming.map(({ requirements, asked: { teamId }, awaitedUntilMs }) =>
+    clockOf(lock, teamId, {
+      state: 'waiting',
+      queuedAtMs: lock.nowMs,
+      ring: 0,
+      requirements,
       awaitedUntilMs,
-      asked.passedOver,
-      clock?.kind ?? null,
-      clock?.atMs ?? null,
+      offerExpiresAtMs: null,
+    }),
+  );
+  await tx.query({
+    name: 'queue-conversations',
+    text: queueConversationsSql,
+    values: [
+      lock.workspaceId,
+      coming.map(({ asked }) => asked.conversationId),
+      coming.map(({ asked }) => asked.teamId),
+      coming.map(({ requirements }) => JSON.stringify(requirements)),
+      coming.map(({ asked }) => asked.queueKey),
+      coming.map(({ asked }) => asked.preferredAgentId),
+      coming.map(({ asked }) => asked.awaitedAgentId),
+      coming.map(({ awaitedUntilMs }) => awaitedUntilMs),
+      // As text: lists of different lengths are no array of arrays.
+      coming.map(({ asked }) => `{${asked.passedOver.join()}}`),
+      clocks.map((clock) => clock?.kind ?? null),
+      clocks.map((clock) => clock?.atMs ?? null),
+      coming.map(() => newId()),
+      coming.map(({ record }) => JSON.stringify(record)),
+      lock.nowMs,
     ],
   });
 }
 
 /** A conversation as the core is to see it, at the end of the rings it has passed. */
-export function queuedOf(key: ConversationKey, conversation: ConversationLock, nowMs: number): QueuedConversation {
+export function queuedOf(
+  { conversationId }: Pick<ConversationKey, 'conversationId'>,
+  conversation: ConversationLock,
+  nowMs: number,
+): QueuedConversation {
   const { teamId, priority, units, channel, preferredAgentId, awaitedAgentId, passedOver, flowVersionId } =
     conversation;
   const skills = skillsAfter(conversation.requirements, conversation.ring);
   return {
-    conversationId: key.conversationId,
+    conversationId,
     teamId: teamId!,
     priority,
     waitingSinceMs: (conversation.waitingSince ?? conversation.routedAt)?.getTime() ?? nowMs,

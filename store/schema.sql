@@ -261,7 +261,6 @@ CREATE TABLE messages (
   sent_at timestamp with time zone,
   received_at timestamp with time zone NOT NULL DEFAULT now(),
   CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id),
-  CONSTRAINT messages_workspace_id_contact_id_sequence_key UNIQUE (workspace_id, contact_id, sequence),
   CONSTRAINT messages_workspace_id_agent_id_fkey FOREIGN KEY (workspace_id, agent_id) REFERENCES agents(workspace_id, id),
   CONSTRAINT messages_workspace_id_channel_id_fkey FOREIGN KEY (workspace_id, channel_id) REFERENCES channels(workspace_id, id),
   CONSTRAINT messages_workspace_id_contact_id_conversation_id_fkey FOREIGN KEY (workspace_id, contact_id, conversation_id) REFERENCES conversations(workspace_id, contact_id, id),
@@ -269,9 +268,10 @@ CREATE TABLE messages (
   CONSTRAINT messages_check CHECK (((direction = 'inbound'::text) OR (conversation_id IS NOT NULL))),
   CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
   CONSTRAINT messages_sequence_check CHECK ((sequence > 0))
-);
-CREATE INDEX messages_conversation ON public.messages USING btree (workspace_id, conversation_id, sequence) WHERE (conversation_id IS NOT NULL);
-CREATE INDEX messages_pending ON public.messages USING btree (workspace_id, contact_id, sequence) WHERE (conversation_id IS NULL);
+)
+PARTITION BY RANGE (id);
+CREATE INDEX messages_conversation ON ONLY public.messages USING btree (workspace_id, conversation_id, sequence) WHERE (conversation_id IS NOT NULL);
+CREATE INDEX messages_pending ON ONLY public.messages USING btree (workspace_id, contact_id, sequence) WHERE (conversation_id IS NULL);
 
 CREATE TABLE outbox (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -286,7 +286,7 @@ CREATE TABLE outbox (
   CONSTRAINT outbox_pkey PRIMARY KEY (id)
 )
 WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000, autovacuum_vacuum_cost_delay=0);
-CREATE INDEX outbox_shard ON public.outbox USING btree (shard, id);
+CREATE INDEX outbox_nudges ON public.outbox USING btree (shard, workspace_id, id) WHERE (wake_conversation_id IS NULL);
 CREATE INDEX outbox_wakes ON public.outbox USING btree (shard, id) WHERE (wake_conversation_id IS NOT NULL);
 
 CREATE TABLE reply_keys (
@@ -338,6 +338,44 @@ CREATE TABLE workspaces (
   CONSTRAINT workspaces_name_check CHECK ((name <> ''::text))
 );
 CREATE INDEX workspaces_review ON public.workspaces USING btree (review_at) WHERE (review_at IS NOT NULL);
+
+CREATE OR REPLACE FUNCTION public.create_message_partition(at timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  lower_bound timestamptz := date_trunc('month', at, 'UTC');
+  upper_bound timestamptz := date_trunc('month', lower_bound + interval '40 days', 'UTC');
+  partition text := 'messages_' || to_char(lower_bound AT TIME ZONE 'UTC', 'YYYY_MM');
+BEGIN
+  -- One at a time: two workers at once find the other's.
+  PERFORM pg_advisory_xact_lock(hashtext('create_message_partition'));
+  IF to_regclass(partition) IS NOT NULL THEN
+    RETURN NULL;
+  END IF;
+  EXECUTE format('CREATE TABLE %I (LIKE messages INCLUDING CONSTRAINTS INCLUDING DEFAULTS)', partition);
+  EXECUTE format(
+    'WITH strayed AS (DELETE FROM messages_stray WHERE id >= %L AND id < %L RETURNING *) INSERT INTO %I SELECT * FROM strayed',
+    message_id_at(lower_bound), message_id_at(upper_bound), partition
+  );
+  EXECUTE format(
+    'CREATE UNIQUE INDEX %I ON %I (workspace_id, contact_id, sequence)', partition || '_sequence', partition
+  );
+  EXECUTE format(
+    'ALTER TABLE messages ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+    partition, message_id_at(lower_bound), message_id_at(upper_bound)
+  );
+  RETURN partition;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.message_id_at(at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+  SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+$function$;
 
 CREATE OR REPLACE FUNCTION public.refuse_change()
  RETURNS trigger

@@ -205,7 +205,11 @@ function closeRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const result = await requestClose(pool, { workspaceId, conversationId, agentId, ...closing });
         if (result.kind === 'not_found' || result.kind === 'unknown_agent') throw refuseConversation(result.kind);
         if (result.kind === 'unfit_notes') throw refuseNotes(result);
-        return reply.code(202).send(viewConversation(await requireConversation(pool, workspaceId, conversationId)));
+        const conversation =
+          result.kind === 'requested'
+            ? result.conversation
+            : await requireConversation(pool, workspaceId, conversationId);
+        return reply.code(202).send(viewConversation(conversation));
       },
     );
   };

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import { ConfigError } from '../../platform/config.ts';
 import { createPool, isConflict, isConnectionFailure, retryOnConflict, withTransaction } from '../../platform/pool.ts';
 
@@ -73,6 +73,17 @@ describe('createPool', () => {
     expect(() => getTypeParser(20, 'text')('9223372036854775807')).toThrow(RangeError);
     expect(getTypeParser(25, 'text')('42')).toBe('42');
     await pool.end();
+  });
+
+  it('asks for plans that hold for all parameters only where it is told to', async () => {
+    const config = { databaseUrl: inject('postgresUrl'), databasePoolSize: 1 };
+    const modes = [true, false].map(async (hasGenericPlans) => {
+      const pool = createPool(config, { applicationName: 'test', hasGenericPlans });
+      const { rows } = await pool.query<{ plan_cache_mode: string }>('SHOW plan_cache_mode');
+      await pool.end();
+      return rows[0]!.plan_cache_mode;
+    });
+    expect(await Promise.all(modes)).toEqual(['force_generic_plan', 'auto']);
   });
 
   it('says which variable is missing', () => {

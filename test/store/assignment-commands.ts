@@ -4,7 +4,11 @@ import type { Presence } from '../../routing/conversation.ts';
 import { strategies, type Strategy, type TeamSettings } from '../../routing/team-rules.ts';
 
 export type Command =
-  | { readonly kind: 'write'; readonly contact: number; readonly channel: number; readonly routed: RoutedTo }
+  | ({ readonly kind: 'write' } & Writing)
+  /** Several at once, whose conversations are assigned as a set. */
+  | { readonly kind: 'writes'; readonly writings: readonly Writing[] }
+  /** Several closed as a set. */
+  | { readonly kind: 'closes'; readonly contacts: readonly number[] }
   | { readonly kind: 'open'; readonly contact: number; readonly to: Target }
   | { readonly kind: 'close' | 'request close' | 'reply'; readonly contact: number }
   | { readonly kind: 'answer'; readonly contact: number; readonly accepts: boolean }
@@ -24,6 +28,12 @@ export type Command =
   | { readonly kind: 'aged'; readonly contact: number; readonly minutes: number }
   /** What the outbox asks of actors and of whoever wakes is done. */
   | { readonly kind: 'relay' };
+
+export interface Writing {
+  readonly contact: number;
+  readonly channel: number;
+  readonly routed: RoutedTo;
+}
 
 /** What a flow would have decided. */
 export interface RoutedTo {
@@ -147,8 +157,14 @@ const changedTeam = record({
   settings: oneSetting,
 });
 
+const writing = record<Writing>({ contact: indexes.contact, channel: indexes.channel, routed });
+const manyAtOnce = { minLength: 2, maxLength: 8, size: 'max' } as const;
+const writings = fc.uniqueArray(writing, { ...manyAtOnce, selector: ({ contact }) => contact });
+
 const weighted: readonly (readonly [number, fc.Arbitrary<Command>])[] = [
   [10, record({ kind: fc.constant('write'), contact: indexes.contact, channel: indexes.channel, routed })],
+  [3, record({ kind: fc.constant('writes'), writings })],
+  [3, record({ kind: fc.constant('closes'), contacts: fc.uniqueArray(indexes.contact, manyAtOnce) })],
   [2, record({ kind: fc.constant('open'), contact: indexes.contact, to: target })],
   [4, record({ kind: fc.constant('close'), contact: indexes.contact })],
   [1, record({ kind: fc.constantFrom('request close', 'reply'), contact: indexes.contact })],

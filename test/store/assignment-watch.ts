@@ -53,6 +53,7 @@ const inOneTransaction: ReadonlySet<Command['kind']> = new Set([
   'write',
   'open',
   'close',
+  'closes',
   'answer',
   'assign',
   'presence',

@@ -4,9 +4,10 @@ import { newId } from '../../platform/id.ts';
 import type { Ring } from '../../routing/requirements.ts';
 import { readSilentAgents, recordHeartbeat, setAwayIfSilent, setPresence, updateAgent } from '../../store/agents.ts';
 import { assignManually, assignRouted, type AssignTarget } from '../../store/assignment.ts';
-import { executeClose, requestClose } from '../../store/closing.ts';
+import { executeClose, executeCloses, requestClose } from '../../store/closing.ts';
 import { readDue, settleDue } from '../../store/due-clocks.ts';
 import { ingestMessages } from '../../store/ingest.ts';
+import type { ConversationKey } from '../../store/locks.ts';
 import { acceptOffer, rejectOffer } from '../../store/offers.ts';
 import { openByUser, openForContact } from '../../store/opening.ts';
 import { deleteRows } from '../../store/outbox.ts';
@@ -21,6 +22,7 @@ import {
   type RoutedTo,
   type Target,
   type TeamRulesDrawn,
+  type Writing,
 } from './assignment-commands.ts';
 import { createStage, type Stage } from './stage.ts';
 
@@ -79,6 +81,10 @@ export async function perform(world: World, command: Command, pool: pg.Pool = wo
   switch (command.kind) {
     case 'write':
       return write(world, pool, command);
+    case 'writes':
+      return writeAll(world, pool, command.writings);
+    case 'closes':
+      return closeAll(world, pool, command.contacts);
     case 'open': {
       const contactId = world.contactIds[command.contact]!;
       return openByUser(pool, {
@@ -166,7 +172,40 @@ function targetOf({ agents, teams }: World, to: Target): AssignTarget {
 }
 
 /** The contact writes; then its actor does what it can, as the flow would have decided. */
-async function write(world: World, pool: pg.Pool, { contact, channel, routed }: Extract<Command, { kind: 'write' }>) {
+async function write(world: World, pool: pg.Pool, writing: Writing): Promise<void> {
+  await act(world, pool, await ingest(world, pool, writing), writing.routed);
+}
+
+/** All write; then their actors come to the assignment at once. */
+async function writeAll(world: World, pool: pg.Pool, writings: readonly Writing[]): Promise<unknown> {
+  const { workspaceId } = world;
+  const keys: ConversationKey[] = [];
+  for (const writing of writings) {
+    const contactId = await ingest(world, pool, writing);
+    const { phase, opened } = await openForContact(pool, { workspaceId, contactId });
+    if (phase.kind !== 'assigning') continue;
+    const { conversationId } = phase;
+    if (opened) await route(world, pool, conversationId, writing.routed);
+    keys.push({ workspaceId, contactId, conversationId });
+  }
+  return assignRouted(pool, keys);
+}
+
+async function closeAll(world: World, pool: pg.Pool, contacts: readonly number[]): Promise<unknown> {
+  const { workspaceId } = world;
+  const keys: ConversationKey[] = [];
+  for (const contact of contacts) {
+    const contactId = world.contactIds[contact]!;
+    const open = await findOpen(world, pool, contactId);
+    if (open === undefined) continue;
+    const { conversationId } = open;
+    await requestClose(pool, { workspaceId, conversationId, agentId: null });
+    keys.push({ workspaceId, contactId, conversationId });
+  }
+  return executeCloses(pool, keys);
+}
+
+async function ingest(world: World, pool: pg.Pool, { contact, channel }: Writing): Promise<string> {
   const id = world.contactIds[contact]!;
   const item = world.stage.itemOf('', {
     channel: world.channels[channel]!,
@@ -174,7 +213,7 @@ async function write(world: World, pool: pg.Pool, { contact, channel, routed }: 
   });
   const [result] = await ingestMessages(pool, [item]);
   if (result?.kind !== 'accepted') throw new Error(result?.kind);
-  await act(world, pool, id, routed);
+  return id;
 }
 
 /** What the contact's actor does until it has to wait. */

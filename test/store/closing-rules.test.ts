@@ -88,7 +88,7 @@ test.each<[CloseNotes, { category?: string; summary?: string }, [string, string]
   const result = await close(opened, notes);
   const { closeRequestedAt } = await stage.conversation(opened.conversationId);
   if (faults.length === 0) {
-    expect(result).toEqual({ kind: 'requested' });
+    expect(result).toMatchObject({ kind: 'requested' });
     expect(closeRequestedAt).not.toBeNull();
   } else {
     expect(result).toMatchObject({ kind: 'unfit_notes', faults: faults.map(([field, fault]) => ({ field, fault })) });
@@ -108,11 +108,11 @@ test('once there are categories, a close that names one must name one of them, o
     faults: [{ field: 'category', fault: 'unknown' }],
     rules: { categories: ['refund', 'spam'], categoryCount: 2 },
   });
-  expect(await close(opened, { category: 'refund' })).toEqual({ kind: 'requested' });
-  expect(await close(await open())).toEqual({ kind: 'requested' });
+  expect(await close(opened, { category: 'refund' })).toMatchObject({ kind: 'requested' });
+  expect(await close(await open())).toMatchObject({ kind: 'requested' });
   const { workspaceId } = (await conversationOf(stranger))!;
   const theirs = { workspaceId, conversationId: stranger.conversationId, agentId: null, category: 'anything' };
-  expect(await requestClose(database.pool, theirs)).toEqual({ kind: 'requested' });
+  expect(await requestClose(database.pool, theirs)).toMatchObject({ kind: 'requested' });
 });
 
 async function conversationOf({ conversationId }: Opened): Promise<{ workspaceId: string } | undefined> {
@@ -126,7 +126,7 @@ async function conversationOf({ conversationId }: Opened): Promise<{ workspaceId
 test('a category named in another case is the one of the list, and stored as it is there', async () => {
   await addCategory('Refund');
   const opened = await open();
-  expect(await close(opened, { category: 'refund' })).toEqual({ kind: 'requested' });
+  expect(await close(opened, { category: 'refund' })).toMatchObject({ kind: 'requested' });
   expect((await stage.conversation(opened.conversationId)).category).toBe('Refund');
 });
 
@@ -136,7 +136,7 @@ test('of many categories, a refusal names the first twenty and counts all', asyn
   if (result.kind !== 'unfit_notes') throw new Error(result.kind);
   expect(result.rules.categoryCount).toBe(25);
   expect(result.rules.categories).toEqual(Array.from({ length: 20 }, (_, i) => `c${String(i + 1).padStart(2, '0')}`));
-  expect(await close(await open(), { category: 'c25' })).toEqual({ kind: 'requested' });
+  expect(await close(await open(), { category: 'c25' })).toMatchObject({ kind: 'requested' });
 });
 
 test('a close that changes nothing is answered as before, whatever the rules are now', async () => {

@@ -1,10 +1,13 @@
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { executeClose, requestClose } from '../../store/closing.ts';
 import { openForContact } from '../../store/opening.ts';
 import { addReply } from '../../store/replies.ts';
 import { assignManually } from '../../store/assignment.ts';
+import { getConversation } from '../../store/conversations.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { eventually } from '../support/eventually.ts';
 import { createStage, findImbalances, type Stage } from './stage.ts';
 
 let database: TestDatabase;
@@ -34,6 +37,62 @@ test('the first close request wins; later ones change nothing and tell what is',
   expect(await stage.conversation(conversationId)).toMatchObject({ category: winner, summary: `by ${winner}` });
   expect(await stage.nudgesOf(contactId)).toEqual([null, conversationId]);
 });
+
+test('a close request is one statement, and answers with the conversation as it is read afterwards', async () => {
+  const workspaceId = await begin();
+  const { conversationId } = await stage.open(newId());
+  const sent: unknown[] = [];
+  const pool = {
+    query: (statement: pg.QueryConfig) => {
+      sent.push(statement.name);
+      return database.pool.query(statement);
+    },
+  };
+  const request = { workspaceId, conversationId, agentId: null, category: 'solved' };
+  const result = await requestClose(pool as unknown as pg.Pool, request);
+  expect(sent).toEqual(['request-close-if-fit']);
+  const read = await getConversation(database.pool, { workspaceId, conversationId });
+  expect(read).toMatchObject({ state: 'waiting', closeCategory: 'solved', closeRequestedAt: expect.any(Date) });
+  const { effectivePriority, ...conversation } = read!;
+  expect(result).toMatchObject({ kind: 'requested', conversation });
+  // It grows with time.
+  expect(
+    result.kind === 'requested' && effectivePriority! - result.conversation.effectivePriority!,
+  ).toBeGreaterThanOrEqual(0);
+});
+
+test('a request that waits for the contact finds the close that came before', async () => {
+  const workspaceId = await begin();
+  const { contactId, conversationId } = await stage.open(newId());
+  const request = { workspaceId, conversationId, agentId: null };
+  const { held, release } = await holdContact(contactId);
+  const waiting = requestClose(database.pool, request);
+  await eventually('the request waits', async () => {
+    const { rows } = await database.pool.query(
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    return rows.length > 0;
+  });
+  await held.query(
+    `UPDATE conversations SET state = 'closed', close_requested_at = now(), closed_at = now(), version = version + 1 WHERE id = $1`,
+    [conversationId],
+  );
+  await release();
+  expect(await waiting).toEqual({ kind: 'already_closed' });
+  expect(await stage.nudgesOf(contactId)).toEqual([null]);
+});
+
+/** In a transaction of its own, until it is released. */
+async function holdContact(contactId: string) {
+  const held = await database.pool.connect();
+  await held.query('BEGIN');
+  await held.query('SELECT FROM contacts WHERE id = $1 FOR NO KEY UPDATE', [contactId]);
+  const release = async (): Promise<void> => {
+    await held.query('COMMIT');
+    held.release();
+  };
+  return { held, release };
+}
 
 test('a conversation of another workspace cannot be asked to close', async () => {
   await begin();
@@ -153,5 +212,5 @@ test('a close in the name of an agent of another workspace is refused, and nothi
   const { conversationId } = await stage.open(newId());
   const request = { workspaceId, conversationId, agentId: foreign };
   expect(await requestClose(database.pool, request)).toEqual({ kind: 'unknown_agent' });
-  expect(await requestClose(database.pool, { ...request, agentId: null })).toEqual({ kind: 'requested' });
+  expect(await requestClose(database.pool, { ...request, agentId: null })).toMatchObject({ kind: 'requested' });
 });
