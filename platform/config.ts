@@ -10,6 +10,7 @@ import { resolve } from 'node:path';
 export function loadConfig(env: Environment = process.env, { required = [] }: LoadOptions = {}): Config {
   const reader = createReader(env, required);
   const { optional, withDefault } = reader;
+  const rateLimitPerSecond = withDefault('RATE_LIMIT_PER_SECOND', 0, integer(0, 1_000_000));
   const config: Config = {
     databaseUrl: optional('DATABASE_URL', parseDatabaseUrl),
     databasePoolSize: withDefault('DATABASE_POOL_SIZE', 10, integer(1, 1000)),
@@ -29,11 +30,16 @@ export function loadConfig(env: Environment = process.env, { required = [] }: Lo
     temporalTlsServerCaCertPath: optional('TEMPORAL_TLS_SERVER_CA_CERT_PATH', parseText),
     temporalTlsServerName: optional('TEMPORAL_TLS_SERVER_NAME', parseWord),
     temporalTaskQueue: withDefault('TEMPORAL_TASK_QUEUE', 'switchyard', parseWord),
+    rateLimitPerSecond,
+    // A whole batch must fit, else it never would.
+    rateLimitBurst: withDefault('RATE_LIMIT_BURST', Math.max(500, 2 * rateLimitPerSecond), integer(500, 1_000_000)),
     logLevel: withDefault('LOG_LEVEL', 'info', parseLogLevel),
     switchyardHome: resolve(withDefault('SWITCHYARD_HOME', '.switchyard', parseText)),
     workflowBundlePath: optional('WORKFLOW_BUNDLE_PATH', parseText),
+    workflowSandbox: withDefault('WORKFLOW_SANDBOX', 'lean', parseWorkflowSandbox),
     enrichmentAllowedHosts: withDefault('ENRICHMENT_ALLOWED_HOSTS', Object.freeze([]), parseHosts),
     actorIdleDays: withDefault('ACTOR_IDLE_DAYS', 3, parseDays),
+    messageRetentionDays: optional('MESSAGE_RETENTION_DAYS', integer(1, 36_500)),
     given: reader.given,
   };
   const faults = [...reader.faults, ...findContradictions(config)];
@@ -83,13 +89,20 @@ export interface Config {
   readonly temporalTlsServerCaCertPath: string | undefined;
   readonly temporalTlsServerName: string | undefined;
   readonly temporalTaskQueue: string;
+  /** Messages, or other requests, for each key and API process; 0: no limit. */
+  readonly rateLimitPerSecond: number;
+  /** How many at once, when it was silent before. */
+  readonly rateLimitBurst: number;
   readonly logLevel: LogLevel;
   /** Absolute. */
   readonly switchyardHome: string;
   readonly workflowBundlePath: string | undefined;
+  readonly workflowSandbox: WorkflowSandbox;
   /** Lower case, `host` or `host:port`. */
   readonly enrichmentAllowedHosts: readonly string[];
   readonly actorIdleDays: number;
+  /** Undefined: messages are kept for ever. */
+  readonly messageRetentionDays: number | undefined;
   /** The variables that the operator set: a default may be moved aside (a taken port), a given value may not. */
   readonly given: readonly VariableName[];
 }
@@ -100,6 +113,8 @@ export interface LoadOptions {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 export type LogLevel = (typeof logLevels)[number];
+/** See worker/workflow-sandbox.ts. */
+export type WorkflowSandbox = (typeof workflowSandboxes)[number];
 export type VariableName =
   | 'DATABASE_URL'
   | 'DATABASE_POOL_SIZE'
@@ -119,11 +134,15 @@ export type VariableName =
   | 'TEMPORAL_TLS_SERVER_CA_CERT_PATH'
   | 'TEMPORAL_TLS_SERVER_NAME'
   | 'TEMPORAL_TASK_QUEUE'
+  | 'RATE_LIMIT_PER_SECOND'
+  | 'RATE_LIMIT_BURST'
   | 'LOG_LEVEL'
   | 'SWITCHYARD_HOME'
   | 'WORKFLOW_BUNDLE_PATH'
+  | 'WORKFLOW_SANDBOX'
   | 'ENRICHMENT_ALLOWED_HOSTS'
-  | 'ACTOR_IDLE_DAYS';
+  | 'ACTOR_IDLE_DAYS'
+  | 'MESSAGE_RETENTION_DAYS';
 
 export interface ConfigFault {
   readonly variable: VariableName;
@@ -146,6 +165,7 @@ export class ConfigError extends Error {
 type Parser<T> = (text: string) => { readonly value: T } | { readonly mend: string };
 
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+const workflowSandboxes = ['lean', 'guarded'] as const;
 
 function createReader(env: Environment, required: readonly VariableName[]) {
   const faults: ConfigFault[] = [];
@@ -230,6 +250,11 @@ function parseBoolean(text: string): ReturnType<Parser<boolean>> {
 function parseLogLevel(text: string): ReturnType<Parser<LogLevel>> {
   const value = logLevels.find((level) => level === text.toLowerCase());
   return value === undefined ? { mend: `must be one of ${logLevels.join(', ')}` } : { value };
+}
+
+function parseWorkflowSandbox(text: string): ReturnType<Parser<WorkflowSandbox>> {
+  const value = workflowSandboxes.find((sandbox) => sandbox === text.toLowerCase());
+  return value === undefined ? { mend: `must be one of ${workflowSandboxes.join(', ')}` } : { value };
 }
 
 function parseDatabaseUrl(text: string): ReturnType<Parser<string>> {

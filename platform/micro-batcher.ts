@@ -1,19 +1,24 @@
 /*
  * Collects single items into batches, so that one transaction serves hundreds of them.
  *
- * Items queue in lanes, one lane a key. A lane is ready (in a linked list, oldest first), flying (its items, or the
- * first of them, are in a flight), or gone. A flight takes whole lanes off the front until it has maxRows; what comes for a
- * flying lane waits in it, and the lane goes to the end of the list when its flight lands. Thus a key is in at most one flight and
- * its items keep their order, without looking at any item twice.
+ * Items queue in lanes, one lane a key (ready-lanes.ts). A flight takes whole lanes until it has maxRows; what comes for a flying lane
+ * waits in it, and the lane goes to the end of the list when its flight lands. Thus a key is in at most one flight and its items keep
+ * their order, without looking at any item twice. Lanes of several groups (workspaces) take turns, so that one that floods delays no other.
  *
  * A flight starts when maxRows are ready, or maxWaitMs after the first became ready, if fewer than maxInFlight are under
  * way. While all are under way, ready items wait for the next landing: batches grow with the load. There is one timer for
  * all items. It is not cleared when a full batch leaves early, so the next item may leave before its maxWaitMs; maxWaitMs is an
  * upper bound, and re-arming a timer a thousand times a second would cost more than the smaller batch.
  *
+ * What is held is bounded by count and by bytes. With groups, each may have as much as is still free: one that floods alone gets half,
+ * two get a third each, and there is always room for one more (the dynamic threshold of shared-memory switches, Choudhury and
+ * Hahne 1998). A fixed share would need to know how many groups there are.
+ *
  * When a flush throws, its items are flushed again one by one, so that a poisoned one fails alone. The first try may have
  * taken effect (a commit whose answer was lost), hence a flush must be idempotent.
  */
+import { ReadyLanes, type Flight } from './ready-lanes.ts';
+
 export function createMicroBatcher<Item, Result>(
   options: MicroBatcherOptions<Item, Result>,
 ): MicroBatcher<Item, Result> {
@@ -27,24 +32,40 @@ export interface MicroBatcher<Item, Result> {
   close(): Promise<void>;
   /** Items that wait for a flight. */
   readonly queued: number;
+  /** Of the items that wait or fly, as `bytesOf` has it. */
+  readonly heldBytes: number;
 }
 
 export interface MicroBatcherOptions<Item, Result> {
   /** Named in errors and statistics. */
   readonly name: string;
   keyOf(item: Item): string;
+  /** Who takes turns, such as the workspace. All items of a key are of one group. Without it there is one group, which may have all. */
+  groupOf?(item: Item): string;
+  /** What the item holds in memory, roughly. Asked once an item. */
+  bytesOf?(item: Item): number;
   /** Must be idempotent and return one outcome per item, in order. */
   flush(items: Item[]): Promise<Outcome<Result>[]>;
   readonly maxRows?: number;
+  /** A flight takes no more once it has this much. */
+  readonly maxFlightBytes?: number;
+  /** 0: no timer; what was added in one turn of the event loop leaves at its end. */
   readonly maxWaitMs?: number;
   readonly maxInFlight?: number;
   /** Items waiting, not counting those in flight. */
   readonly maxQueued?: number;
+  /** Of the items that wait or fly. */
+  readonly maxHeldBytes?: number;
   /**
    * Whether a flush that threw this error is worth repeating item by item; yes unless said otherwise. Say no when the
    * fault is surely no item's (the database is unreachable): then all fail at once instead of after hundreds of timeouts.
    */
   isIsolatable?(error: unknown): boolean;
+  /**
+   * Whether others hold what the item needs. While the items of a flight are flushed singly, three of these in a row end it, and the rest
+   * fail alike: each of them waits as long as a lock is waited for, and a flight of hundreds would hold its place for minutes.
+   */
+  isHeldUp?(error: unknown): boolean;
   /** Called after each flight; must not throw. */
   onFlush?(stats: FlushStats): void;
 }
@@ -66,8 +87,8 @@ export interface FlushStats {
 export class QueueFullError extends Error {
   override readonly name = 'QueueFullError';
 
-  constructor(batcherName: string, maxQueued: number) {
-    super(`${batcherName}: ${maxQueued} items are waiting already`);
+  constructor(batcherName: string, { queued, heldBytes }: { readonly queued: number; readonly heldBytes: number }) {
+    super(`${batcherName}: no room; ${queued} items wait, ${heldBytes} bytes are held`);
   }
 }
 
@@ -81,17 +102,9 @@ export class BatcherClosedError extends Error {
 
 interface Entry<Item, Result> {
   readonly item: Item;
+  readonly bytes: number;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: Error) => void;
-}
-
-/** The entries from `head` on wait; those before it have left. */
-interface Lane<Item, Result> {
-  readonly key: string;
-  entries: Entry<Item, Result>[];
-  head: number;
-  flying: boolean;
-  next: Lane<Item, Result> | undefined;
 }
 
 class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
@@ -100,15 +113,15 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
   readonly #maxWaitMs: number;
   readonly #maxInFlight: number;
   readonly #maxQueued: number;
+  readonly #maxHeldBytes: number;
+  readonly #maxFlightBytes: number;
 
-  readonly #lanes = new Map<string, Lane<Item, Result>>();
-  #firstReady: Lane<Item, Result> | undefined;
-  #lastReady: Lane<Item, Result> | undefined;
-  #readyRows = 0;
+  readonly #lanes = new ReadyLanes<Entry<Item, Result>>();
   #queuedRows = 0;
+  #heldBytes = 0;
   #flights = 0;
 
-  #timer: NodeJS.Timeout | undefined;
+  #timer: { clear(): void } | undefined;
   /** Something ready has waited long enough: the next flight need not be full. */
   #due = false;
   #drained: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
@@ -119,20 +132,36 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
     this.#maxWaitMs = options.maxWaitMs ?? 2;
     this.#maxInFlight = options.maxInFlight ?? 4;
     this.#maxQueued = options.maxQueued ?? 20_000;
+    this.#maxHeldBytes = options.maxHeldBytes ?? Infinity;
+    this.#maxFlightBytes = options.maxFlightBytes ?? Infinity;
   }
 
   get queued(): number {
     return this.#queuedRows;
   }
 
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   add(item: Item): Promise<Result> {
-    if (this.#drained !== undefined) return Promise.reject(new BatcherClosedError(this.#options.name));
-    if (this.#queuedRows >= this.#maxQueued) {
-      return Promise.reject(new QueueFullError(this.#options.name, this.#maxQueued));
-    }
+    const { name, keyOf, groupOf, bytesOf } = this.#options;
+    if (this.#drained !== undefined) return Promise.reject(new BatcherClosedError(name));
+    const group = groupOf?.(item);
+    const bytes = bytesOf?.(item) ?? 0;
+    if (!this.#hasRoom(group, bytes)) return Promise.reject(new QueueFullError(name, this));
     return new Promise((resolve, reject) => {
-      this.#enqueue(this.#options.keyOf(item), { item, resolve, reject });
+      this.#enqueue(keyOf(item), group ?? '', { item, bytes, resolve, reject });
     });
+  }
+
+  /** An item that is larger than all there may be is let in when nothing else is held, else it would never be. */
+  #hasRoom(group: string | undefined, bytes: number): boolean {
+    const freeRows = this.#maxQueued - this.#queuedRows;
+    const freeBytes = this.#maxHeldBytes - this.#heldBytes;
+    if (freeRows <= 0 || (bytes > freeBytes && this.#heldBytes > 0)) return false;
+    if (group === undefined) return true;
+    return this.#lanes.queuedOf(group) < freeRows && this.#lanes.bytesOf(group) < freeBytes;
   }
 
   close(): Promise<void> {
@@ -142,61 +171,59 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
         resolveDrained = resolve;
       });
       this.#drained = { promise, resolve: resolveDrained };
-      clearTimeout(this.#timer);
+      this.#timer?.clear();
+      this.#timer = undefined;
       this.#pump();
     }
     return this.#drained.promise;
   }
 
-  #enqueue(key: string, entry: Entry<Item, Result>): void {
+  #enqueue(key: string, group: string, entry: Entry<Item, Result>): void {
     this.#queuedRows += 1;
-    const lane = this.#lanes.get(key);
-    if (lane === undefined) {
-      const created = { key, entries: [entry], head: 0, flying: false, next: undefined };
-      this.#lanes.set(key, created);
-      this.#makeReady(created);
-    } else {
-      lane.entries.push(entry);
-      if (!lane.flying) this.#readyRows += 1;
-    }
-    if (this.#readyRows >= this.#maxRows) this.#pump();
-    else if (this.#readyRows > 0 && this.#timer === undefined && !this.#due) this.#startTimer();
+    this.#heldBytes += entry.bytes;
+    this.#lanes.add(key, group, entry);
+    const { readyRows } = this.#lanes;
+    if (readyRows >= this.#maxRows) this.#pump();
+    else if (readyRows > 0 && this.#timer === undefined && !this.#due) this.#startTimer();
   }
 
   #startTimer(): void {
-    this.#timer = setTimeout(() => {
+    const elapse = (): void => {
       this.#timer = undefined;
-      if (this.#readyRows === 0) return;
+      if (this.#lanes.readyRows === 0) return;
       this.#due = true;
       this.#pump();
-    }, this.#maxWaitMs);
-  }
-
-  #makeReady(lane: Lane<Item, Result>): void {
-    this.#readyRows += lane.entries.length - lane.head;
-    if (this.#lastReady === undefined) this.#firstReady = lane;
-    else this.#lastReady.next = lane;
-    this.#lastReady = lane;
+    };
+    // setTimeout takes a millisecond at least.
+    if (this.#maxWaitMs === 0) {
+      const immediate = setImmediate(elapse);
+      this.#timer = { clear: () => clearImmediate(immediate) };
+    } else {
+      const timeout = setTimeout(elapse, this.#maxWaitMs);
+      this.#timer = { clear: () => clearTimeout(timeout) };
+    }
   }
 
   /** Starts all flights that may start now. */
   #pump(): void {
-    while (this.#readyRows > 0 && this.#flights < this.#maxInFlight) {
-      if (this.#readyRows < this.#maxRows && !this.#due && this.#drained === undefined) {
+    while (this.#lanes.readyRows > 0 && this.#flights < this.#maxInFlight) {
+      if (this.#lanes.readyRows < this.#maxRows && !this.#due && this.#drained === undefined) {
         // What is left over from a full batch has the timer that ran when it came, or needs one.
         if (this.#timer === undefined) this.#startTimer();
         break;
       }
       void this.#fly();
     }
-    if (this.#readyRows === 0) this.#due = false;
+    if (this.#lanes.readyRows === 0) this.#due = false;
     if (this.#queuedRows === 0 && this.#flights === 0) this.#drained?.resolve();
   }
 
   /** Never rejects: whatever goes wrong belongs to the items' promises. */
   async #fly(): Promise<void> {
     this.#flights += 1;
-    const { lanes, entries } = this.#takeReady();
+    const flight = this.#lanes.take(this.#maxRows, this.#maxFlightBytes);
+    const { entries } = flight;
+    this.#queuedRows -= entries.length;
     const startedMs = performance.now();
     let outcomes: Outcome<Result>[];
     let isolated = false;
@@ -208,7 +235,7 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
     }
     const failedRows = settle(entries, outcomes);
     this.#flights -= 1;
-    this.#land(lanes);
+    this.#land(flight);
     const { name, onFlush } = this.#options;
     if (onFlush !== undefined) {
       const durationMs = performance.now() - startedMs;
@@ -217,40 +244,10 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
     this.#pump();
   }
 
-  #takeReady(): { lanes: Lane<Item, Result>[]; entries: Entry<Item, Result>[] } {
-    const lanes: Lane<Item, Result>[] = [];
-    const entries: Entry<Item, Result>[] = [];
-    while (this.#firstReady !== undefined && entries.length < this.#maxRows) {
-      const lane = this.#firstReady;
-      this.#firstReady = lane.next;
-      if (lane.next === undefined) this.#lastReady = undefined;
-      lane.next = undefined;
-      lane.flying = true;
-      lanes.push(lane);
-      this.#readyRows -= lane.entries.length - lane.head;
-      const end = Math.min(lane.entries.length, lane.head + this.#maxRows - entries.length);
-      for (; lane.head < end; lane.head += 1) entries.push(lane.entries[lane.head]!);
-      // Drops what has left once it is the larger half: a constant cost per item, however long a busy lane lives.
-      if (lane.head * 2 > lane.entries.length) {
-        lane.entries = lane.entries.slice(lane.head);
-        lane.head = 0;
-      }
-    }
-    this.#queuedRows -= entries.length;
-    return { lanes, entries };
-  }
-
-  #land(lanes: Lane<Item, Result>[]): void {
-    for (const lane of lanes) {
-      lane.flying = false;
-      if (lane.entries.length === 0) {
-        this.#lanes.delete(lane.key);
-      } else {
-        this.#makeReady(lane);
-        // They have waited for a whole flight; they shall not wait for company too.
-        this.#due = true;
-      }
-    }
+  #land(flight: Flight<Entry<Item, Result>>): void {
+    this.#heldBytes -= flight.bytes;
+    // They have waited for a whole flight; they shall not wait for company too.
+    if (this.#lanes.land(flight)) this.#due = true;
   }
 
   async #flush(entries: Entry<Item, Result>[]): Promise<Outcome<Result>[]> {
@@ -262,11 +259,16 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
   /** One after the other: the flight keeps its one place, and items of one key keep their order. */
   async #flushSingly(entries: Entry<Item, Result>[]): Promise<Outcome<Result>[]> {
     const outcomes: Outcome<Result>[] = [];
+    let heldUp = 0;
     for (const entry of entries) {
       try {
         outcomes.push(...(await this.#flush([entry])));
+        heldUp = 0;
       } catch (error) {
-        if (!this.#isIsolatable(error)) return [...outcomes, ...failAll(entries.length - outcomes.length, error)];
+        heldUp = this.#options.isHeldUp?.(error) === true ? heldUp + 1 : 0;
+        if (heldUp === maxHeldUpInRow || !this.#isIsolatable(error)) {
+          return [...outcomes, ...failAll(entries.length - outcomes.length, error)];
+        }
         outcomes.push({ ok: false, error: asError(error) });
       }
     }
@@ -277,6 +279,8 @@ class Batcher<Item, Result> implements MicroBatcher<Item, Result> {
     return this.#options.isIsolatable?.(error) ?? true;
   }
 }
+
+const maxHeldUpInRow = 3;
 
 /** Returns how many failed. */
 function settle<Item, Result>(entries: Entry<Item, Result>[], outcomes: Outcome<Result>[]): number {

@@ -1,15 +1,16 @@
 /**
  * The actor of one contact: enforces one open conversation at a time and carries each from opening to close.
  *
- * It keeps no facts. Every step is an activity that answers with the phase PostgreSQL says the contact is in, and the next step
- * follows from that phase alone. Hence:
+ * It keeps no facts. A waking is one local activity, `advanceContact`, which takes step after step as far as the rows in PostgreSQL call
+ * for, each a transaction of its own, and answers where the contact stands then. Hence:
  * - a run that was lost, terminated or continued as new resumes by looking;
- * - a step repeated after it committed, or overtaken by a person, changes nothing and tells the truth;
- * - signals only say "look" or "close this one", so they may come twice, late, or in any order. What a signal is about was
- *   committed before it was sent, so a look that begins after the signal arrived sees it; a signal that arrives during a look
- *   is kept for the next.
+ * - a waking repeated after some of its steps committed, or overtaken by a person, begins by looking and repeats none of them;
+ * - nudges only say "look" or "close this one", so they may come twice, late, or in any order. What a nudge is about was committed
+ *   before it was sent, so a waking that begins after the nudge arrived sees it; a nudge that arrives during a waking is kept for
+ *   the next.
  *
- * An actor waits for a signal, however long that takes, without a timer. The one exception is a breath between many steps in a row.
+ * What is done here is paid for in every conversation: each promise, timer and activity of workflow code costs the worker or the server
+ * something. Therefore few awaits, one activity, no timer (an actor waits for a nudge however long that takes), no search attributes.
  */
 import {
   CancellationScope,
@@ -19,26 +20,26 @@ import {
   log,
   proxyActivities,
   proxyLocalActivities,
-  setHandler,
   sleep,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Phase } from '../routing/phase.ts';
 import {
-  closeConversationSignal,
   defectFailureType,
-  getContactStateQuery,
-  nudgeSignal,
-  retireSignal,
+  isWakingBuild,
+  type ContactRef,
   type ContactWorkflowInput,
   type ConversationRef,
   type NetworkActivities,
   type StepActivities,
+  type WakingActivities,
 } from './contract.ts';
+import { runStepwise } from './stepwise-actor.ts';
+import { listen, type Told } from './told.ts';
 
-// Local activities run inside one workflow task: the steps of an opening cost one round trip to the server together. Without a
-// limit of attempts: while PostgreSQL is away there is nothing better to do than to try again.
-const steps = proxyLocalActivities<StepActivities>({
+// A local activity runs inside the workflow task: a waking costs one round trip to the server. Without a limit of attempts: while
+// PostgreSQL is away there is nothing better to do than to try again.
+const local = proxyLocalActivities<WakingActivities & Pick<StepActivities, 'fallBackToDefaultTeam'>>({
   startToCloseTimeout: '30s',
   retry: {
     initialInterval: '100ms',
@@ -61,122 +62,73 @@ const network = proxyActivities<NetworkActivities>({
   },
 });
 
+/**
+ * A run goes on in the form in which it began, which its first workflow task tells: the server records with it the build of the worker that
+ * carried it out, and a replay sees the same. So it is right even while workers of both builds share the task queue, and whichever of
+ * them a new run meets first. Rejected: `patched()`, whose marker writes a search attribute in every run; a mark in the input, which
+ * a worker of the old build would not heed and so leave a history behind that belongs to the other form.
+ */
 export async function contactWorkflow(input: ContactWorkflowInput): Promise<void> {
+  if (!isWakingBuild(workflowInfo().currentBuildId)) return runStepwise(input);
   const contact = { workspaceId: input.workspaceId, contactId: input.contactId };
-  let phase = { kind: 'idle' } as Phase;
-  let nudged = true; // A run begins by looking.
-  let closeIds: readonly string[] = input.closeConversationIds ?? [];
-  let retiring = false;
-  let stepsInRow = 0;
-
-  setHandler(nudgeSignal, () => {
-    nudged = true;
-  });
-  setHandler(closeConversationSignal, ({ conversationId }) => {
-    if (!closeIds.includes(conversationId)) closeIds = [...closeIds, conversationId];
-  });
-  setHandler(retireSignal, () => {
-    retiring = true;
-  });
-  setHandler(getContactStateQuery, () => ({ phase, unread: { nudged, closeConversationIds: closeIds } }));
-
+  const told = listen(input);
   for (;;) {
-    if (phase.kind === 'idle' || phase.kind === 'open') {
-      // Nothing is under way here, so a new, short history may begin. What is unread goes along: closes by their ids, nudges
-      // by the look that every run begins with. Signals that arrive just now fail this task, and it runs again with them.
-      if (isLong(input)) return continueAsNew<typeof contactWorkflow>({ ...input, closeConversationIds: closeIds });
-      const conversationId: string | null = phase.kind === 'open' ? phase.conversationId : null;
-      if (!nudged && closeIds.length === 0) {
-        if (retiring && conversationId === null) return;
-        retiring = false;
-        await condition(() => nudged || closeIds.length > 0 || retiring);
-        stepsInRow = 0;
+    if (told.phase.kind === 'idle' || told.phase.kind === 'open') {
+      // Nothing is under way here, so a new, short history may begin. What is unread goes along: closes by their ids, nudges by the
+      // look that every run begins with. What arrives just now fails this task, which then runs again with it.
+      if (isLong(input)) {
+        return continueAsNew<typeof contactWorkflow>({ ...input, closeConversationIds: told.closeIds });
+      }
+      if (!told.nudged && told.closeIds.length === 0) {
+        if (told.retiring && told.phase.kind === 'idle') return;
+        told.retiring = false;
+        await condition(() => told.nudged || told.closeIds.length > 0 || told.retiring);
         continue;
       }
-      if (conversationId !== null && closeIds.includes(conversationId)) {
-        phase = { kind: 'closing', conversationId };
-        continue;
-      }
-      // A close that names another conversation was heard too early or too late: looking tells which.
-      phase = { kind: 'pending' };
     }
-    if (stepsInRow === maxStepsInRow) {
-      await sleep(1);
-      stepsInRow = 0;
-    }
-    stepsInRow += 1;
-    phase = await takeStep(phase);
-  }
-
-  /** Runs the one step that the phase calls for. */
-  async function takeStep(current: Exclude<Phase, { kind: 'idle' | 'open' }>): Promise<Phase> {
     try {
-      if (current.kind === 'pending') {
-        // A close may be heard before it is known which conversation is open, as when its signal started this run.
-        const heard = closeIds;
-        nudged = false;
-        closeIds = [];
-        const found = await steps.openConversation(contact);
-        if (!('conversationId' in found) || !heard.includes(found.conversationId)) return found;
-        return { kind: 'closing', conversationId: found.conversationId };
-      }
-      const conversation = { ...contact, conversationId: current.conversationId };
-      if (current.kind === 'closing' || closeIds.includes(current.conversationId)) {
-        nudged = false;
-        closeIds = [];
-        return await steps.closeConversation(conversation);
-      }
-      switch (current.kind) {
-        case 'enriching':
-          return await orDefaultTeam(conversation, current.overNetwork ? enrichOverNetwork : steps.enrichConversation);
-        case 'routing':
-          return await orDefaultTeam(conversation, steps.routeConversation);
-        case 'assigning':
-          return await steps.assignConversation(conversation);
-      }
+      told.phase = await goOn(contact, told);
     } catch (error) {
       if (isCancellation(error)) throw error;
       // Nothing to do but wait: the next nudge, at the latest the house timer's, makes the actor look again.
-      log.error('A step failed for good', { phase: current.kind });
-      return { kind: 'idle' };
-    }
-  }
-
-  async function orDefaultTeam(
-    conversation: ConversationRef,
-    step: (conversation: ConversationRef) => Promise<Phase>,
-  ): Promise<Phase> {
-    try {
-      return await step(conversation);
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      return steps.fallBackToDefaultTeam(conversation, `${phase.kind} failed`);
-    }
-  }
-
-  /** Another system may be slow; a close does not wait for it. */
-  async function enrichOverNetwork(conversation: ConversationRef): Promise<Phase> {
-    const { conversationId } = conversation;
-    const request = new CancellationScope();
-    try {
-      return await request.run(() =>
-        Promise.race([
-          network.enrichOverNetwork(conversation),
-          condition(() => closeIds.includes(conversationId)).then((): Phase => ({ kind: 'closing', conversationId })),
-        ]),
-      );
-    } finally {
-      request.cancel();
+      log.error('A step failed for good', { phase: told.phase.kind });
+      told.phase = { kind: 'idle' };
     }
   }
 }
 
-/**
- * Steps that may follow each other without a wait, hence within one workflow task. A contact that always has something to do (it
- * writes and is closed all the time) would never let its task end: on a busy machine the server then takes the task for lost after
- * 10 s, and everything in it is done again. A timer ends the task, which also lets the signals in. One cycle needs five.
- */
-const maxStepsInRow = 8;
+async function goOn(contact: ContactRef, told: Told): Promise<Phase> {
+  const { phase } = told;
+  if (phase.kind === 'enriching' && phase.overNetwork) {
+    await enrichOverNetwork({ ...contact, conversationId: phase.conversationId }, told);
+  } else if (phase.kind !== 'idle' && phase.kind !== 'open') {
+    // The waking before stopped midway, at its own limit: a contact that always has something to do (it writes and is closed all the
+    // time) would never let its workflow task end, and the server takes a task for lost after 10 s. A timer ends it, and what has
+    // arrived meanwhile is heard.
+    await sleep(1);
+  }
+  const closeConversationIds = told.closeIds;
+  told.nudged = false;
+  told.closeIds = [];
+  return local.advanceContact({ ...contact, closeConversationIds });
+}
+
+/** Another system may be slow; a close does not wait for it. What became of it is seen by looking. */
+async function enrichOverNetwork(conversation: ConversationRef, told: Told): Promise<void> {
+  const { conversationId } = conversation;
+  if (told.closeIds.includes(conversationId)) return;
+  const request = new CancellationScope();
+  try {
+    await request.run(() =>
+      Promise.race([network.enrichOverNetwork(conversation), condition(() => told.closeIds.includes(conversationId))]),
+    );
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    await local.fallBackToDefaultTeam(conversation, 'enriching failed');
+  } finally {
+    request.cancel();
+  }
+}
 
 const isLong = (input: ContactWorkflowInput): boolean => {
   const info = workflowInfo();

@@ -4,7 +4,7 @@
  *
  * Everything that crosses this line is ids only, so that no workflow history holds personal data.
  */
-import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Phase } from '../routing/phase.ts';
 
 export const contactWorkflowType = 'contactWorkflow';
@@ -43,6 +43,23 @@ export interface Unread {
   readonly closeConversationIds: readonly string[];
 }
 
+/**
+ * Workers name their build by this. The server stores it with each workflow task, which is how a run knows in which form it began: a build
+ * that changes what an actor writes into its history takes the next number, and `isWakingBuild` and its like go by ranges of it.
+ */
+export const actorBuildId = 'switchyard-actor-2';
+
+/** Whether that build's actors do a whole waking as one local activity. Before there was `actorBuildId`, each step was one. */
+export const isWakingBuild = (buildId: string | undefined): boolean =>
+  buildId?.startsWith('switchyard-actor-') ?? false;
+
+/**
+ * How the relay nudges: look, or close this conversation. As an update it is told, acted on and confirmed by one workflow task that the
+ * server need not write down before, which spares two writes of three. It is durable only when it is answered, so whoever sends it
+ * keeps what it is about until then. The handler never waits.
+ */
+export const nudgeUpdate = defineUpdate<void, [{ readonly closeConversationId?: string }]>('nudge');
+
 /** Something in PostgreSQL changed for this contact: look. Safe to send twice, late, or for nothing. */
 export const nudgeSignal = defineSignal('nudge');
 
@@ -73,6 +90,17 @@ export interface StepActivities {
   closeConversation(conversation: ConversationRef): Promise<Phase>;
   /** Sends a conversation whose flow failed to the workspace's default team, marked with the reason. */
   fallBackToDefaultTeam(conversation: ConversationRef, reason: string): Promise<Phase>;
+}
+
+/** What an actor does when it is woken. */
+export interface WakingActivities {
+  /**
+   * Takes step after step until the contact is idle or open, or has to be enriched over the network, and answers with the phase in which it
+   * ended: another one only if it stopped at its own limit. Begins by looking, so that a repetition goes on where the last attempt ended.
+   *
+   * @param waking.closeConversationIds closes that were told; those that are not the open conversation are ignored
+   */
+  advanceContact(waking: ContactRef & { readonly closeConversationIds: readonly string[] }): Promise<Phase>;
 }
 
 /** Enrichment that leaves the house: slow and fallible, hence a regular activity with timeouts and retries on the server. */

@@ -19,7 +19,8 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
 
 const logger = createLogger(loadConfig({ LOG_LEVEL: 'silent' }), 'test');
-// No worker polls it: whether an actor was told shows on the server, not in what the actor does.
+// No worker polls it: whether an actor was told shows on the server, not in what the actor does. All are told by signal, therefore;
+// test/worker/relay-delivery.test.ts has actors that take updates.
 const taskQueue = `relay-${randomBytes(6).toString('hex')}`;
 const workspaceId = newId();
 
@@ -28,10 +29,13 @@ let connection: Connection;
 let told: WorkflowSignalWithStartInput[];
 let poisoned: Set<string>;
 let relays: Relay[];
+/** Calls that were begun, and what they wait for before they go out. */
+let begun: number;
+let unanswered: Promise<void> | undefined;
 
 beforeEach(async () => {
   database = await createTestDatabase();
-  [told, poisoned, relays] = [[], new Set(), []];
+  [told, poisoned, relays, begun, unanswered] = [[], new Set(), [], 0, undefined];
 });
 afterEach(async () => {
   await Promise.all(relays.map((relay) => relay.stop()));
@@ -52,7 +56,11 @@ function start(address = inject('temporalAddress')): RelayMetrics {
     interceptors: {
       workflow: [
         {
+          // Nobody takes an update; here it need not be waited for.
+          startUpdateWithStart: () => Promise.reject(new Error('not taken')),
           async signalWithStart(input, next) {
+            begun += 1;
+            await unanswered;
             if (poisoned.has(input.options.workflowId)) throw new Error('this one cannot be told');
             const result = await next(input);
             told.push(input);
@@ -96,7 +104,7 @@ test('what is written while it runs is told at once, and starts the actor', asyn
   expect(description).toMatchObject({ type: 'contactWorkflow', taskQueue, status: { name: 'RUNNING' } });
 });
 
-test('a burst for one contact is told with one call; its close has a signal of its own', async () => {
+test('a burst for one contact is told with one call, its close among it', async () => {
   const [contactId] = newContacts(1);
   const conversationId = newId();
   for (let i = 0; i < 10; i += 1) await enqueue([contactId!]);
@@ -106,7 +114,33 @@ test('a burst for one contact is told with one call; its close has a signal of i
   await untilEmpty();
   expect(told.map((input) => [input.signalName, input.signalArgs])).toEqual([
     ['closeConversation', [{ conversationId }]],
-    ['nudge', []],
+  ]);
+});
+
+test('what is written for a contact while it is being told is told when that has ended, together', async () => {
+  const [contactId] = newContacts(1);
+  let answer = (): void => undefined;
+  unanswered = new Promise<void>((resolve) => (answer = resolve));
+  start();
+  await enqueue([contactId!]);
+  await eventually('it is being told', () => Promise.resolve(begun === 1));
+  const conversationIds = [newId(), newId()];
+  for (const id of conversationIds) await enqueue([contactId!], id);
+  const [other] = newContacts(1);
+  unanswered = undefined;
+  await enqueue([other!]);
+  await eventually('another is told meanwhile', async () =>
+    (await readOutbox()).every((row) => row.contactId !== other),
+  );
+  expect(await readOutbox()).toHaveLength(3);
+  answer();
+  await untilEmpty();
+  const ofContact = told.filter(
+    (input) => input.options.workflowId === contactWorkflowId({ workspaceId, contactId: contactId! }),
+  );
+  expect(ofContact.map((input) => input.signalArgs)).toEqual([
+    [],
+    ...conversationIds.map((id) => [{ conversationId: id }]),
   ]);
 });
 
@@ -245,7 +279,6 @@ test('nudges, the close and wakes of one contact are all carried out, and what i
   await untilEmpty();
   expect(told.map((input) => [input.options.workflowId, input.signalName])).toEqual([
     [contactWorkflowId({ workspaceId, contactId }), 'closeConversation'],
-    [contactWorkflowId({ workspaceId, contactId }), 'nudge'],
   ]);
   expect(await stage.conversation(conversationId)).toMatchObject({ state: 'assigned', quietSince: expect.any(Date) });
   expect(await stage.loadOf(agentId)).toBe(0);

@@ -12,6 +12,7 @@ import { connectTemporalWorker, createTemporalClient } from '../../platform/temp
 import { requestClose } from '../../store/closing.ts';
 import { createFlow, publishFlow } from '../../store/flows.ts';
 import {
+  actorBuildId,
   closeConversationSignal,
   contactWorkflowId,
   contactWorkflowType,
@@ -26,10 +27,21 @@ import { installTemporalRuntime } from './temporal-runtime.ts';
 
 export type Actors = Awaited<ReturnType<typeof startActors>>;
 
-export async function startActors({ allowedHosts = [] }: { allowedHosts?: readonly string[] } = {}) {
+export interface ActorsOptions {
+  readonly allowedHosts?: readonly string[];
+  /** The code of an earlier build (see test/support/stepwise-bundle.ts), whose workers had no name. */
+  readonly earlierBundle?: { readonly code: string };
+  readonly temporalAddress?: string;
+}
+
+export async function startActors({
+  allowedHosts = [],
+  earlierBundle,
+  temporalAddress = inject('temporalAddress'),
+}: ActorsOptions = {}) {
   installTemporalRuntime();
   const database = await createTestDatabase();
-  const config = loadConfig({ TEMPORAL_ADDRESS: inject('temporalAddress') });
+  const config = loadConfig({ TEMPORAL_ADDRESS: temporalAddress });
   const { client, connection } = createTemporalClient(config);
   const taskQueue = `actors-${randomBytes(6).toString('hex')}`;
   const workerConnection = await connectTemporalWorker(config);
@@ -37,7 +49,9 @@ export async function startActors({ allowedHosts = [] }: { allowedHosts?: readon
     connection: workerConnection,
     namespace: config.temporalNamespace,
     taskQueue,
-    workflowBundle: { codePath: inject('workflowBundlePath') },
+    ...(earlierBundle === undefined
+      ? { buildId: actorBuildId, workflowBundle: { codePath: inject('workflowBundlePath') } }
+      : { workflowBundle: earlierBundle }),
     activities: createActivities({
       pool: database.pool,
       metrics: createActivityMetrics(createMetrics({ component: 'test' })),
@@ -127,6 +141,7 @@ export async function startActors({ allowedHosts = [] }: { allowedHosts?: readon
   return {
     client,
     database,
+    taskQueue,
     enter,
     /** Every actor that was told anything. */
     workflowIds,
