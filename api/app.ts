@@ -5,6 +5,7 @@ import type { ApiDeps } from './dependencies.ts';
 import { documentRoutes } from './documentation.ts';
 import { answerClientError, answerErrors, sendProblem } from './error-answers.ts';
 import { measureRequests } from './http-metrics.ts';
+import { limitRates } from './rate-limits.ts';
 import { agentsRoutes } from './routes/agents.ts';
 import { channelsRoutes } from './routes/channels.ts';
 import { closeCategoriesRoutes } from './routes/close-categories.ts';
@@ -43,6 +44,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   drainConnections(app);
   measureRequests(app, deps.metrics);
   authenticateRequests(app, deps.keys);
+  limitRates(app, deps.config, deps.metrics);
   prepareValidation(app);
   await documentRoutes(app);
 

@@ -36,7 +36,10 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
         version: '0.1.0',
         description:
           'Routing of inbound customer conversations. Ids are UUIDv7, times ISO 8601 in UTC, errors problem+json (RFC 9457). ' +
-          'Lists answer `{items, nextCursor}`; send nextCursor as `cursor` to get the next page.',
+          'Lists answer `{items, nextCursor}`; send nextCursor as `cursor` to get the next page.\n\n' +
+          'Where the operator limits the rate of a key, every answer has RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset ' +
+          '(seconds); what is too much is refused with 429 and Retry-After, and nothing of it is processed. A message of a batch counts like a ' +
+          'request of its own. Wherever an answer has Retry-After, the same request may be sent again after that many seconds.',
         license: { name: 'MIT', identifier: 'MIT' },
       },
       servers: [{ url: '/', description: 'This server' }],

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { createMicroBatcher, type MicroBatcher } from '../platform/micro-batcher.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/logger.ts';
-import { createPool, isConflict, isDatabaseUnavailable } from '../platform/pool.ts';
+import { createPool, isConflict, isDatabaseUnavailable, isLockTimeout } from '../platform/pool.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { ingestMessages, type IngestItem, type IngestResult } from '../store/ingest.ts';
 
@@ -33,6 +33,11 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
   const batcher = createMicroBatcher<IngestItem, IngestResult>({
     name: 'ingest',
     maxInFlight,
+    maxQueued,
+    maxHeldBytes,
+    maxFlightBytes,
+    groupOf: (item) => item.workspaceId,
+    bytesOf: estimateBytes,
     keyOf: (item) => `${item.workspaceId}/${item.channel}/${item.contact.externalId}`,
     async flush(items) {
       const results = await ingestMessages(pool, items);
@@ -42,6 +47,7 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
       return results.map((value) => ({ ok: true, value }));
     },
     isIsolatable: (error) => isConflict(error) || !isDatabaseUnavailable(error),
+    isHeldUp: isLockTimeout,
     onFlush(stats) {
       rows.observe(stats.rows);
       flushSeconds.observe(stats.durationMs / 1000);
@@ -50,6 +56,9 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
   });
   metrics.gauge('ingest_queued_messages', 'Messages that wait for a flush', [], function () {
     this.set(batcher.queued);
+  });
+  metrics.gauge('ingest_held_bytes', 'Estimated size of the messages that wait or are being stored', [], function () {
+    this.set(batcher.heldBytes);
   });
   return batcher;
 }
@@ -60,8 +69,35 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
  */
 export function createIngestPool(config: Config, logger: Logger): pg.Pool {
   const size = { ...config, databasePoolSize: maxInFlight };
-  return createPool(size, { applicationName: 'switchyard-ingest', lockTimeoutMs: 1_000, logger });
+  return createPool(size, {
+    applicationName: 'switchyard-ingest',
+    lockTimeoutMs: 1_000,
+    hasGenericPlans: true,
+    logger,
+  });
 }
+
+/**
+ * What the message holds in memory while it waits: its texts, and an allowance of 1.5 KB for the promise, the request and the
+ * reply around it. Attributes and attachments are counted by their longest form only as far as looking at them is cheap.
+ */
+export function estimateBytes({ contact, text, attachments }: IngestItem): number {
+  let bytes = 1_500 + 2 * (text?.length ?? 0);
+  if (attachments !== undefined) bytes += attachments.length * maxAttachmentBytes;
+  if (contact.attributes !== undefined) bytes += Object.keys(contact.attributes).length * maxAttributeBytes;
+  return bytes;
+}
+
+/** Of each: as the schema of a message allows it. */
+const maxAttachmentBytes = 2_560;
+const maxAttributeBytes = 1_088;
+
+/** One workspace may have half of it when it is alone: four seconds' worth at 5,000 messages a second. */
+const maxQueued = 40_000;
+/** Waiting and being stored: small messages are bounded by their number, large ones by this. */
+const maxHeldBytes = 64 * 1024 * 1024;
+/** A flight of 500 messages of full length would be 16 MiB for PostgreSQL to read at once, and would hold up the short ones. */
+const maxFlightBytes = 4 * 1024 * 1024;
 
 /** More transactions at once gain nothing: they wait for each other's commits. */
 const maxInFlight = 4;

@@ -32,9 +32,22 @@ const CATALOGUE = {
   agent_required: { status: 422, title: 'The request must name the acting agent', retryable: false },
   invalid_flow: { status: 422, title: 'The flow is not valid', retryable: false },
   headers_too_large: { status: 431, title: 'The headers are too large', retryable: false },
+  rate_limited: { status: 429, title: 'Too many requests with this key', retryable: true, retryAfterSeconds: 1 },
+  too_many_streams: {
+    status: 429,
+    title: 'Too many event streams are open with this key',
+    retryable: true,
+    retryAfterSeconds: 5,
+  },
   internal: { status: 500, title: 'Something went wrong here', retryable: true },
   overloaded: { status: 503, title: 'Too much is waiting to be stored', retryable: true, retryAfterSeconds: 1 },
   unavailable: { status: 503, title: 'The database cannot serve this now', retryable: true, retryAfterSeconds: 1 },
+  streams_full: {
+    status: 503,
+    title: 'Too many event streams are open here',
+    retryable: true,
+    retryAfterSeconds: 5,
+  },
   not_ready: { status: 503, title: 'Not ready', retryable: true, retryAfterSeconds: 1 },
 } as const satisfies Record<string, CatalogueEntry>;
 
@@ -63,6 +76,8 @@ export interface ProblemOptions {
   errors?: FieldFault[];
   /** Further members of the body, such as the id of the conversation that is already open. */
   extra?: Record<string, unknown>;
+  /** Where it is known better than the catalogue does. */
+  retryAfterSeconds?: number;
   cause?: unknown;
 }
 
@@ -94,7 +109,7 @@ export class Problem extends Error {
     this.name = 'Problem';
     this.problemName = name;
     this.statusCode = entry.status;
-    this.retryAfterSeconds = entry.retryAfterSeconds;
+    this.retryAfterSeconds = options.retryAfterSeconds ?? entry.retryAfterSeconds;
     this.body = {
       ...options.extra,
       type: `urn:switchyard:problem:${name}`,

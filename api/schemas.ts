@@ -143,10 +143,10 @@ export const ProblemSchema = Type.Object(
 
 /**
  * Response entries for the errors an operation can answer with: `response: { 200: View, ...errorResponses(404, 409) }`.
- * 400, 401, 403, 500 and 503 are always among them.
+ * 400, 401, 403, 429, 500 and 503 are always among them.
  */
 export function errorResponses(...statuses: number[]): Record<never, never> {
-  return problemResponses(400, 401, 403, 500, 503, ...statuses);
+  return problemResponses(400, 401, 403, 429, 500, 503, ...statuses);
 }
 
 /** The same for operations without a key: only the statuses named. */
@@ -171,6 +171,7 @@ const STATUS_WORDS: Record<number, string> = {
   409: 'Conflict',
   413: 'The body is too large',
   422: 'The request names something that does not exist or lacks something',
+  429: 'Too many requests with this key; Retry-After tells when to try again',
   500: 'Something went wrong here',
   503: 'Overloaded or the database cannot be reached; try again',
 };

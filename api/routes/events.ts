@@ -12,6 +12,13 @@ const CURSOR = /^[0-9]{1,15}$/;
 /** How long a client may take to read the end of its stream when the server shuts down. */
 const CLOSE_GRACE_MS = 1000;
 
+/**
+ * A slow reader holds a page of 100 events and what its socket buffers, some 100 KB at the most, so that all of them together stay below
+ * 100 MB; and one key must not take the places of all.
+ */
+const MAX_STREAMS = 1_000;
+export const MAX_STREAMS_PER_KEY = 100;
+
 /** How often a stream asks whether its key still holds: that much longer than requests it may go on after a revocation. */
 const KEY_CHECK_MS = 1_000;
 
@@ -19,6 +26,7 @@ export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
   const { feed, logger } = deps;
   return async (app) => {
     const open = new Set<OpenStream>();
+    const openByKey = new Map<string, number>();
     const streams = createEventStreams({
       feed,
       formatEvent: (event) => `id: ${event.id}\ndata: ${JSON.stringify(viewEvent(event))}\n\n`,
@@ -45,7 +53,7 @@ export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
             'send it as `after` to go on, also when there was nothing new.\n\n' +
             'With `Accept: text/event-stream`: Server-Sent Events, first those after `Last-Event-ID` (or `after`), then ' +
             'those to come; without either, only those to come. Each has the id as `id:` and the event as JSON in `data:`. ' +
-            'A comment comes every 15 s where nothing happens.\n\n' +
+            'A comment comes every 15 s where nothing happens. A key may have 100 streams open (429), a process 1,000 (503).\n\n' +
             'No event is skipped: one appears only when none before it can appear any more.',
           querystring: Type.Object(
             {
@@ -75,9 +83,19 @@ export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
         const { workspaceId } = request.principal;
         const { after, limit } = request.query;
         if (wantsStream(request)) {
+          const { keyId } = request.principal;
+          const ofKey = openByKey.get(keyId) ?? 0;
+          if (ofKey >= MAX_STREAMS_PER_KEY) throw problem('too_many_streams');
+          if (open.size >= MAX_STREAMS) throw problem('streams_full');
           const stream = openStream(deps, streams, { request, reply, after: readCursor(request, after) });
           open.add(stream);
-          reply.raw.once('close', () => open.delete(stream));
+          openByKey.set(keyId, ofKey + 1);
+          reply.raw.once('close', () => {
+            open.delete(stream);
+            const left = openByKey.get(keyId)! - 1;
+            if (left === 0) openByKey.delete(keyId);
+            else openByKey.set(keyId, left);
+          });
           return reply;
         }
         const events = await feed.readEvents(workspaceId, Number(after ?? 0), limit);

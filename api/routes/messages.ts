@@ -4,15 +4,15 @@ import { getMessage } from '../../store/messages.ts';
 import type { AcceptedMessage, IngestItem, IngestResult } from '../../store/ingest.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { toProblem } from '../error-answers.ts';
-import { problem, type FieldFault, type Problem, type ProblemBody } from '../problems.ts';
+import { Problem, problem, type FieldFault, type ProblemBody } from '../problems.ts';
 import { Body, Id, IdParams, NullableId, ProblemSchema, SafeText, TimestampInput, errorResponses } from '../schemas.ts';
 import { findSchemaFaults, findUnstorable } from '../validation.ts';
 import { MessageView, viewMessage } from '../views.ts';
 
 const MAX_BATCH_MESSAGES = 500;
 const BATCH_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
-/** More than any valid message has; a batch has room for far larger ones, which would be slow to refuse value by value. */
-const MAX_MESSAGE_VALUES = 500;
+/** A valid message has 161 at the most; a batch has room for far larger ones, which would be slow to refuse value by value. */
+const MAX_MESSAGE_VALUES = 200;
 
 const Attachment = Body({
   url: Type.String({
@@ -111,7 +111,8 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
         schema: {
           tags: ['Messages'],
           summary: 'Take in up to 500 messages',
-          description: 'One result per message, in order. A message that is refused harms no other.',
+          description:
+            'One result per message, in order. A message that is refused harms no other. 503 where none could be stored for now.',
           body: BatchEnvelope,
           response: {
             202: Type.Object({ results: Type.Array(BatchResult) }),
@@ -119,7 +120,12 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
           },
         },
       },
-      async (request, reply) => takeInBatch(request, reply, request.body.messages),
+      async (request, reply) => {
+        const { messages } = request.body;
+        // The request itself was the first.
+        request.takeTokens(reply, messages.length - 1);
+        return takeInBatch(request, reply, messages);
+      },
     );
 
     app.get(
@@ -150,13 +156,18 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
         messages.map(async (message) => {
           try {
             const result = await ingest.add(toIngestItem(workspaceId, checkMessage(request, message)));
-            return result.kind === 'accepted' ? viewAccepted(result) : viewFault(describeRefusal(result.kind));
+            return result.kind === 'accepted' ? viewAccepted(result) : describeRefusal(result.kind);
           } catch (error) {
-            return viewFault(toProblem(error as Error));
+            return toProblem(error as Error);
           }
         }),
       );
-      return reply.code(202).send({ results });
+      // Nothing of it was stored for want of room or of the database: the answer that every client knows how to take.
+      const [first] = results;
+      if (first instanceof Problem && first.statusCode === 503 && results.every(isUnavailable)) throw first;
+      return reply
+        .code(202)
+        .send({ results: results.map((result) => (result instanceof Problem ? viewFault(result) : result)) });
     }
   };
 }
@@ -184,6 +195,8 @@ function toIngestItem(workspaceId: string, { sentAt, ...message }: MessageInput)
 function viewAccepted({ messageId, contactId, conversationId, sequence, duplicate }: AcceptedMessage) {
   return { messageId, contactId, conversationId, sequence, duplicate };
 }
+
+const isUnavailable = (result: object): boolean => result instanceof Problem && result.statusCode === 503;
 
 function viewFault(fault: Problem): { error: ProblemBody } {
   return { error: fault.body };

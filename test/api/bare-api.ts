@@ -33,11 +33,11 @@ export interface Answer {
 }
 
 /** The whole app over a real pool, without a socket. The pool stays the caller's. */
-export async function startApi(pool: pg.Pool): Promise<ApiUnderTest> {
+export async function startApi(pool: pg.Pool, env: Record<string, string> = {}): Promise<ApiUnderTest> {
   const metrics = createMetrics({ component: 'api' });
   const ingest = createIngest(pool, metrics);
   const app = await buildApp({
-    config: loadConfig({}),
+    config: loadConfig(env),
     pool,
     logger: pino({ level: 'silent' }),
     metrics,

@@ -1,6 +1,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { recordEvents } from '../../store/events.ts';
+import { MAX_STREAMS_PER_KEY } from '../../api/routes/events.ts';
 import { startWorkspaceApi, type WorkspaceApi } from './workspace-api.ts';
 
 let api: WorkspaceApi;
@@ -108,6 +109,28 @@ test('a stream goes on after Last-Event-ID, which counts more than the address',
   expect(await resumed.read(all.length - 2)).toEqual(all.slice(2));
   await fromStart.leave();
   await resumed.leave();
+});
+
+test('a key may have so many streams open, and one more when another has ended', async () => {
+  const workspace = await api.workspace();
+  const headers = { authorization: `Bearer ${workspace.keys.agent}`, accept: 'text/event-stream' };
+  const streams = await Promise.all(
+    Array.from({ length: MAX_STREAMS_PER_KEY }, () => openSocket(url, workspace.keys.agent)),
+  );
+  const refused = await fetch(`${url}/v1/events`, { headers });
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5']);
+  expect(await refused.json()).toMatchObject({ type: 'urn:switchyard:problem:too_many_streams', retryable: true });
+  // Another key has places of its own.
+  const ofOther = await openStream((await api.workspace()).keys.agent);
+  await ofOther.leave();
+
+  streams[0]!.destroy();
+  await vi.waitFor(async () => {
+    const next = await fetch(`${url}/v1/events`, { headers });
+    await next.body?.cancel();
+    expect(next.status).toBe(200);
+  });
+  for (const stream of streams) stream.destroy();
 });
 
 test('a stream gives its connection back when the client leaves', async () => {

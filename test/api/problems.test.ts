@@ -16,8 +16,8 @@ test('every problem has a name, an error status and a title of its own', () => {
 
 test('whatever is unavailable for a while says that and when to try again', () => {
   for (const [name, { status, retryable, retryAfterSeconds }] of listProblems()) {
-    expect(retryAfterSeconds !== undefined, name).toBe(status === 503);
-    if (status === 503) expect(retryable, name).toBe(true);
+    expect(retryAfterSeconds !== undefined, name).toBe(status === 503 || status === 429);
+    if (retryAfterSeconds !== undefined) expect(retryable, name).toBe(true);
   }
 });
 
@@ -40,7 +40,7 @@ test('the body of a problem is what RFC 9457 asks for, and extra members cannot 
 });
 
 test.each([
-  ['a full queue', new QueueFullError('ingest', 1), 'overloaded'],
+  ['a full queue', new QueueFullError('ingest', { queued: 1, heldBytes: 1_500 }), 'overloaded'],
   ['a refused connection', Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }), 'unavailable'],
   ['a failover', Object.assign(new Error('read-only transaction'), { code: '25006' }), 'unavailable'],
   ['a lost lock', Object.assign(new Error('lock timeout'), { code: '55P03' }), 'unavailable'],

@@ -24,11 +24,15 @@ describe('loadConfig', () => {
       temporalTlsServerCaCertPath: undefined,
       temporalTlsServerName: undefined,
       temporalTaskQueue: 'switchyard',
+      rateLimitPerSecond: 0,
+      rateLimitBurst: 500,
       logLevel: 'info',
       switchyardHome: resolve('.switchyard'),
       workflowBundlePath: undefined,
+      workflowSandbox: 'lean',
       enrichmentAllowedHosts: [],
       actorIdleDays: 3,
+      messageRetentionDays: undefined,
       given: [],
     });
   });
@@ -51,9 +55,13 @@ describe('loadConfig', () => {
       TEMPORAL_ADDRESS: 'http://temporal:7233',
       TEMPORAL_TLS: 'maybe',
       TEMPORAL_TLS_CLIENT_CERT_PATH: '/cert.pem',
+      RATE_LIMIT_PER_SECOND: 'many',
+      RATE_LIMIT_BURST: '499',
       LOG_LEVEL: 'loud',
+      WORKFLOW_SANDBOX: 'none',
       ENRICHMENT_ALLOWED_HOSTS: 'https://crm.example/path',
       ACTOR_IDLE_DAYS: '-1',
+      MESSAGE_RETENTION_DAYS: '0',
     };
     const error = catchConfigError(() => loadConfig(env));
     expect(error.faults.map((fault) => fault.variable).toSorted()).toEqual(
@@ -73,6 +81,12 @@ describe('loadConfig', () => {
 
   it('takes empty and blank variables as not set', () => {
     expect(loadConfig({ PORT: '', TEMPORAL_API_KEY: '  ' })).toEqual(loadConfig({}));
+  });
+
+  it('lets a burst be two seconds of the rate, and never less than a batch', () => {
+    expect(loadConfig({ RATE_LIMIT_PER_SECOND: '10' }).rateLimitBurst).toBe(500);
+    expect(loadConfig({ RATE_LIMIT_PER_SECOND: '400' }).rateLimitBurst).toBe(800);
+    expect(loadConfig({ RATE_LIMIT_PER_SECOND: '400', RATE_LIMIT_BURST: '600' }).rateLimitBurst).toBe(600);
   });
 
   it('tells given values from defaults, even when they are equal', () => {

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BatcherClosedError, QueueFullError, createMicroBatcher } from '../../platform/micro-batcher.ts';
 import type { FlushStats, MicroBatcherOptions, Outcome } from '../../platform/micro-batcher.ts';
@@ -136,6 +137,25 @@ describe('the micro-batcher', () => {
     expect(flushes).toBe(2);
   });
 
+  it('stops trying one by one after three in a row that others hold up', async () => {
+    const tried: string[] = [];
+    const batcher = createBatcher({
+      isHeldUp: (error) => String(error).includes('held'),
+      flush: async ([first, ...others]) => {
+        if (others.length > 0) throw new Error('held');
+        tried.push(first!.key);
+        // The third is free: what is held up after it counts anew.
+        if (first!.key === 'k3') return [succeed(first!)];
+        throw new Error('held');
+      },
+    });
+    const results = await Promise.allSettled([1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => batcher.add(item(`k${n}`, n))));
+    expect(tried).toEqual(['k1', 'k2', 'k3', 'k4', 'k5', 'k6']);
+    expect(results.map(({ status }) => status === 'fulfilled')).toEqual(
+      [1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => n === 3),
+    );
+  });
+
   it('rejects the items of a flush that answers for another number of items, and goes on', async () => {
     let broken = true;
     const batcher = createBatcher({ flush: async (items) => (broken ? [] : items.map(succeed)) });
@@ -217,6 +237,128 @@ describe('the micro-batcher', () => {
     }
     await expect(Promise.all(added)).resolves.toHaveLength(8_000);
     expect(broken).toEqual([]);
+  });
+
+  it('lets groups take turns: a quiet one leaves with the next flight, whatever a loud one has queued before it', async () => {
+    const gate = createGate();
+    const batcher = createBatcher({ maxRows: 10, maxInFlight: 1, groupOf: ({ key }) => key[0]!, flush: gate.flush });
+    const added = Array.from({ length: 100 }, (_, n) => batcher.add(item(`loud${n}`, n)));
+    added.push(batcher.add(item('quiet1', 1)), batcher.add(item('quiet2', 1)));
+    gate.release(0);
+    await gate.waitForFlights(2);
+    expect(gate.flights[1]!.map(({ key }) => key[0]).join('')).toBe('llllllllqq');
+    gate.releaseAll();
+    await Promise.all(added);
+  });
+
+  it('keeps room for others when one group floods', async () => {
+    const gate = createGate();
+    const batcher = createBatcher({
+      maxRows: 1,
+      maxInFlight: 1,
+      maxQueued: 10,
+      groupOf: ({ key }) => key[0]!,
+      flush: gate.flush,
+    });
+    const results = Array.from({ length: 30 }, (_, n) => batcher.add(item(`loud${n}`, n)));
+    const settled = Promise.allSettled(results);
+    const quiet = [batcher.add(item('quiet1', 1)), batcher.add(item('quiet2', 1))];
+    gate.releaseAll();
+    const taken = (await settled).filter(({ status }) => status === 'fulfilled');
+    // One flies, and half of what may wait does.
+    expect(taken).toHaveLength(6);
+    await expect(Promise.all(quiet)).resolves.toEqual(['quiet1:1', 'quiet2:1']);
+  });
+
+  it('bounds what it holds by bytes, those in flight included, and flights too', async () => {
+    const gate = createGate();
+    const batcher = createBatcher({
+      maxInFlight: 1,
+      maxWaitMs: 0,
+      maxHeldBytes: 100,
+      maxFlightBytes: 50,
+      bytesOf: ({ n }) => n,
+      flush: gate.flush,
+    });
+    const taken = [item('a', 40), item('b', 30), item('c', 30)].map((entry) => batcher.add(entry));
+    await expect(batcher.add(item('d', 1))).rejects.toBeInstanceOf(QueueFullError);
+    await gate.waitForFlights(1);
+    expect(gate.flights[0]!.map(({ key }) => key)).toEqual(['a', 'b']);
+    expect([batcher.heldBytes, batcher.queued]).toEqual([100, 1]);
+    gate.releaseAll();
+    await Promise.all(taken);
+    expect(batcher.heldBytes).toBe(0);
+    // What is larger than all there may be would else be refused for ever.
+    await expect(batcher.add(item('e', 1_000))).resolves.toBe('e:1000');
+  });
+
+  it('sends what comes in one turn of the event loop together, without a timer, when nothing is to be waited for', async () => {
+    const flights: Item[][] = [];
+    const batcher = createBatcher({ maxWaitMs: 0, flush: recordInto(flights) });
+    const added = addAll(batcher, [item('a', 1), item('b', 1)]);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(flights).toEqual([[item('a', 1), item('b', 1)]]);
+    await added;
+  });
+
+  it('keeps order and fairness for any arrivals of any groups', async () => {
+    const arrival = fc.record({ group: fc.nat(4), lane: fc.nat(3), count: fc.integer({ min: 1, max: 12 }) });
+    const property = async (arrivals: { group: number; lane: number; count: number }[], maxRows: number) => {
+      const broken: string[] = [];
+      const waiting = new Map<string, number>();
+      const seen = new Map<string, number>();
+      const flying = new Set<string>();
+      const groupOf = ({ key }: Item): string => key.split('/')[0]!;
+      const batcher = createBatcher({
+        maxRows,
+        maxInFlight: 2,
+        maxWaitMs: 0,
+        groupOf,
+        flush: async (items) => {
+          const keys = new Set(items.map(({ key }) => key));
+          // Of what may leave, each group gets its even share, or all that it has.
+          const ready = new Map<string, number>();
+          for (const [key, rows] of waiting) {
+            if (rows > 0 && !flying.has(key)) {
+              ready.set(key.split('/')[0]!, (ready.get(key.split('/')[0]!) ?? 0) + rows);
+            }
+          }
+          for (const [group, rows] of ready) {
+            const got = items.filter((entry) => groupOf(entry) === group).length;
+            if (ready.size <= maxRows && got < Math.min(rows, Math.floor(maxRows / ready.size)))
+              broken.push(`${group}: ${got}`);
+          }
+          for (const { key, n } of items) {
+            if (n !== (seen.get(key) ?? -1) + 1) broken.push(`${key} out of order`);
+            seen.set(key, n);
+            waiting.set(key, waiting.get(key)! - 1);
+          }
+          for (const key of keys) {
+            if (flying.has(key)) broken.push(`${key} in two flights`);
+            flying.add(key);
+          }
+          await new Promise((resolve) => setImmediate(resolve));
+          for (const key of keys) flying.delete(key);
+          return items.map(succeed);
+        },
+      });
+      const numbers = new Map<string, number>();
+      const added: Promise<string>[] = [];
+      for (const { group, lane, count } of arrivals) {
+        const key = `${group}/${lane}`;
+        for (let step = 0; step < count; step += 1) {
+          const n = numbers.get(key) ?? 0;
+          numbers.set(key, n + 1);
+          waiting.set(key, (waiting.get(key) ?? 0) + 1);
+          added.push(batcher.add(item(key, n)));
+        }
+        if (count % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+      await Promise.all(added);
+      expect(broken).toEqual([]);
+      expect([batcher.queued, batcher.heldBytes]).toEqual([0, 0]);
+    };
+    await fc.assert(fc.asyncProperty(fc.array(arrival, { maxLength: 60 }), fc.integer({ min: 1, max: 20 }), property));
   });
 });
 
