@@ -1,11 +1,11 @@
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { existsSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { spawn, spawnSync } from 'node:child_process';
 import { extendEnvironment, type Environment } from '../platform/config.ts';
-import { readProcessIdentity } from './process-identity.ts';
-import { startProcess, type Log, type ProcessRegistry } from './processes.ts';
+import { buildWithGo, findOnPath, withDraft } from './go-build.ts';
+import { type Log, type ProcessRegistry } from './processes.ts';
 import { resolveCacheDirectory } from './shared-directory.ts';
 
 /** The CLI that is downloaded or built; the last one that `go install` can build. */
@@ -44,28 +44,23 @@ export async function findTemporalCli(options: TemporalCliOptions): Promise<Temp
     if (complaint === null) return { path: cached, source: 'cache' };
     log(`not using ${cached}: ${complaint}`);
   }
-  mkdirSync(folder, { recursive: true });
-  removeAbandonedDrafts(folder);
-  const draft = join(folder, `.draft-${process.pid}`);
   const complaints: string[] = [];
   const ways = [
-    ['download', () => download(draft, options)],
-    ['Go build', () => buildWithGo(draft, options)],
+    ['download', download],
+    ['Go build', buildCli],
   ] as const;
   for (const [source, obtain] of ways) {
     try {
-      mkdirSync(draft, { recursive: true });
-      await obtain();
-      const complaint = tryCli(join(draft, 'temporal'));
-      if (complaint !== null) throw new Error(complaint);
-      // Whole or not at all: several starts may do this at once, and each can be interrupted.
-      renameSync(join(draft, 'temporal'), cached);
+      await withDraft(folder, async (draft) => {
+        await obtain(draft, options);
+        const complaint = tryCli(join(draft, 'temporal'));
+        if (complaint !== null) throw new Error(complaint);
+        renameSync(join(draft, 'temporal'), cached);
+      });
       return { path: cached, source };
     } catch (error) {
       complaints.push(`${source}: ${(error as Error).message}`);
       log(complaints.at(-1) ?? '');
-    } finally {
-      rmSync(draft, { recursive: true, force: true });
     }
   }
   throw new Error(explainMissingCli(complaints));
@@ -153,50 +148,15 @@ async function* watchProgress(
   }
 }
 
-async function buildWithGo(draft: string, options: TemporalCliOptions): Promise<void> {
-  const { log, env = extendEnvironment({}), processes = { start: startProcess } } = options;
-  const go = findOnPath('go', env['PATH']);
-  if (go === null) throw new Error('no `go` on the PATH');
-  log('building the Temporal CLI with Go: this happens once and takes some minutes');
-  const seen = { modules: 0, packages: 0 };
-  const build = processes.start({
-    name: 'Go build of the Temporal CLI',
-    command: go,
-    // -v names each package as it is compiled, which shows that the build lives.
-    args: ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${temporalCliVersion}`],
-    cwd: draft,
-    env: { ...env, GOFLAGS: '-mod=mod', GOBIN: draft, GOOS: '', GOARCH: '' },
-    stopTimeoutMs: 3_000,
-    endsByItself: true,
-    onLine: (line) => {
-      if (line.startsWith('go: downloading ')) seen.modules += 1;
-      else if (!line.startsWith('go: ')) seen.packages += 1;
-      log(`Go build: ${seen.modules} modules downloaded, ${seen.packages} packages compiled`);
-    },
+const buildCli = (folder: string, { log, env = extendEnvironment({}), processes }: TemporalCliOptions): Promise<void> =>
+  buildWithGo({
+    what: 'the Temporal CLI',
+    packagePath: `github.com/temporalio/cli/cmd/temporal@v${temporalCliVersion}`,
+    folder,
+    env,
+    log,
+    processes,
   });
-  const { code, reason } = await build.exited;
-  if (code !== 0) throw new Error(`go install failed (${reason}):\n${build.readTail(8)}`);
-}
-
-function findOnPath(name: string, searchPath = ''): string | null {
-  for (const folder of searchPath.split(delimiter)) {
-    if (folder === '') continue;
-    try {
-      accessSync(join(folder, name), constants.X_OK);
-      return join(folder, name);
-    } catch {
-      // Not there.
-    }
-  }
-  return null;
-}
-
-function removeAbandonedDrafts(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    const pid = /^\.draft-(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && readProcessIdentity(Number(pid)) === null) rmSync(join(folder, name), { recursive: true });
-  }
-}
 
 function explainMissingCli(complaints: string[]): string {
   return [

@@ -54,11 +54,15 @@ export async function createAssignStage(
   /** Requests the closes of conversations, one an agent, as if somebody had just asked for them. */
   async function requestCloses(count: number): Promise<Picked[]> {
     const picked = pickHeld(count);
+    await requestClosesOf(idsOf(picked));
+    return picked;
+  }
+
+  async function requestClosesOf(conversationIds: readonly string[]): Promise<void> {
     await aside.query('UPDATE conversations SET close_requested_at = now() WHERE workspace_id = $1 AND id = ANY($2)', [
       workspaceId,
-      idsOf(picked),
+      conversationIds,
     ]);
-    return picked;
   }
 
   /**
@@ -167,6 +171,7 @@ export async function createAssignStage(
     makeRingsDue,
     windBack,
     requestCloses,
+    requestClosesOf,
     refill,
     rememberHeld,
     makeRoom,

@@ -25,6 +25,7 @@ test('the bench of assignment runs at a tiny size, ends with all invariants kept
     expect(report.verdicts.map(renderVerdict).join('\n')).toMatch(/large to small: \d+\.\d\d \(at most 1\.5\)/);
     const text = report.tables.map(renderTable).join('\n');
     expect(text).toContain('transaction p99');
+    expect(text).toMatch(/close: round trips +\d/);
     expect(text).not.toMatch(/NaN|undefined|Infinity/);
     expect(JSON.parse(JSON.stringify(report.figures))).toMatchObject({ recordBytes: { raw: expect.any(Number) } });
     expect(notes.at(-1)).toBe('checking the invariants');

@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- assign`: what an assignment costs, in a large house and in a small one, in the same run and in turns, so that
- * whatever else the machine does falls on both. A third house is small but for its queue, which is as long as the large one's.
+ * whatever else the machine does falls on both. A third house is small but for its queue, which is as long as the large one's. In a fourth,
+ * where nobody waits, the same comes in sets (assign-sets.ts).
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,6 +10,7 @@ import { percentile } from '../../ops/demo/percentile.ts';
 import { findNeedlessWaits, findWrongLoads } from '../support/balance.ts';
 import type { CoreRounds } from './assign-core.ts';
 import { houseNames, ofHouses, type HouseName, type PopulationSize } from './assign-population.ts';
+import { calm, measureSets, setSizes, setsTable, type SetCosts } from './assign-sets.ts';
 import { createAssignStage, type AssignStage } from './assign-stage.ts';
 import {
   measureArrivalsThatWait,
@@ -58,6 +60,8 @@ export async function runAssign(
 ): Promise<ScenarioReport> {
   note('the core alone');
   const core = await measureCore(options);
+  note('in sets');
+  const sets = await measureInSets(server, options);
   const houses = await openHouses(server, options, note);
   try {
     const rounds: Round[] = [];
@@ -73,7 +77,15 @@ export async function runAssign(
     const records = await readRecordBytes(houses.find(({ name }) => name === 'large')!.stage);
     note('checking the invariants');
     const faults = (await Promise.all(houses.map((house) => findFaults(house, options)))).flat();
-    return summarize({ rounds, core, events, records, faults, options });
+    return summarize({
+      rounds,
+      core,
+      sets: sets.rounds,
+      events,
+      records,
+      faults: [...sets.faults, ...faults],
+      options,
+    });
   } finally {
     await Promise.all(houses.map(({ stage }) => stage.end()));
   }
@@ -100,6 +112,36 @@ async function openHouses(
     houses.push({ name, stage });
   }
   return houses;
+}
+
+/** A house of the small one's size. */
+async function measureInSets(
+  server: BenchServer,
+  { sizes, connections, rounds, budgetMs }: AssignOptions,
+): Promise<{ rounds: SetCosts[]; faults: string[] }> {
+  const size = { ...sizes.small, waiting: 0 };
+  const stage = await createAssignStage(await server.createDatabase('calm'), {
+    size,
+    connections,
+    note: () => undefined,
+  });
+  try {
+    await calm(stage);
+    await stage.settle();
+    for (const setSize of setSizes) await measureSets(stage, setSize, budgetMs / 2);
+    const costs: SetCosts[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      for (const setSize of setSizes) costs.push(await measureSets(stage, setSize, budgetMs));
+    }
+    const { aside } = stage.pools;
+    const found = [
+      ...(await findWrongLoads(aside, stage.workspaceId)),
+      ...(await findNeedlessWaits(aside, stage.workspaceId)),
+    ];
+    return { rounds: costs, faults: found.map((fault) => `calm: ${fault}`) };
+  } finally {
+    await stage.end();
+  }
 }
 
 const storeMeasures = ['drain', 'drainSeveral', 'arrivalWithRoom', 'arrivalThatWaits'] as const;
@@ -201,6 +243,7 @@ async function findFaults({ name, stage }: House, { sizes }: AssignOptions): Pro
 interface Findings {
   readonly rounds: readonly Round[];
   readonly core: CoreRounds;
+  readonly sets: readonly SetCosts[];
   readonly events: readonly HouseEvents[];
   readonly records: RecordBytes;
   readonly faults: readonly string[];
@@ -208,7 +251,7 @@ interface Findings {
 }
 
 function summarize(findings: Findings): ScenarioReport {
-  const { core, events, records, faults, options } = findings;
+  const { core, sets, events, records, faults, options } = findings;
   const store = Object.fromEntries(
     storeMeasures.map((measure) => [measure, summarizeStore(findings.rounds, measure)]),
   ) as Record<StoreMeasure, Measured>;
@@ -228,8 +271,8 @@ function summarize(findings: Findings): ScenarioReport {
     { what: 'cost of a decision through the store, long queue to small', value: store.drain.ratios.long, bar: 1.5 },
   ];
   return {
-    tables: [sizesTable(options), storeTable(store, cores), eventsTable(events, records)],
-    figures: { options, store, core: cores, events: events.map(summarizeEvents), recordBytes: records },
+    tables: [sizesTable(options), storeTable(store, cores), setsTable(sets), eventsTable(events, records)],
+    figures: { options, store, core: cores, sets, events: events.map(summarizeEvents), recordBytes: records },
     verdicts,
     faults,
   };

@@ -16,11 +16,13 @@ export interface Table {
   readonly rows: readonly (readonly string[])[];
 }
 
-/** A figure that has to stay at or below a bar. */
+/** A figure that has to stay at or below a bar, or to reach it. */
 export interface Verdict {
   readonly what: string;
   readonly value: number;
   readonly bar: number;
+  /** `at most` unless told otherwise. */
+  readonly bound?: 'at most' | 'at least';
 }
 
 export function median(values: readonly number[]): number {
@@ -47,6 +49,7 @@ export function renderTable({ title, columns, rows }: Table): string {
   return [title, line(columns), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
 }
 
-export function renderVerdict({ what, value, bar }: Verdict): string {
-  return `${value <= bar ? 'met   ' : 'MISSED'}  ${what}: ${value.toFixed(2)} (at most ${bar})`;
+export function renderVerdict({ what, value, bar, bound = 'at most' }: Verdict): string {
+  const isMet = bound === 'at most' ? value <= bar : value >= bar;
+  return `${isMet ? 'met   ' : 'MISSED'}  ${what}: ${value.toFixed(2)} (${bound} ${bar})`;
 }

@@ -1,0 +1,192 @@
+/**
+ * `npm run bench -- growth`: what a conversation and a message cost in a small house and in one that has grown, in the same run and in turns. The
+ * grown one has a million contacts and ten million messages behind it. It is made once and kept
+ * in the user's cache; every run leaves its own conversations there, which are few beside what is there.
+ *
+ * Two ways of measuring, since they see different things: the store alone, whose conversations are those of contacts picked at random from
+ * all there are, so that hardly any page is where the last one was; and the whole system at a set rate.
+ */
+import { join } from 'node:path';
+import { startEmbeddedPostgres } from '../../ops/embedded-postgres.ts';
+import { resolveCacheDirectory } from '../../ops/shared-directory.ts';
+import { migrate } from '../../store/migrate.ts';
+import type { BenchContext } from './context.ts';
+import { formatFineMs, formatRatio, median, type ScenarioReport, type Table, type Verdict } from './figures.ts';
+import { makePast, type Past } from './growth-population.ts';
+import { houseCases, measureHouse, type HouseFigures } from './growth-house.ts';
+import { measureStore, storeMeasures, type StoreFigures } from './growth-store.ts';
+import { runStatement, urlOf } from './growth-databases.ts';
+
+export interface GrowthOptions {
+  readonly contacts: { readonly small: number; readonly large: number };
+  /** Of each measure in each round. */
+  readonly storeSeconds: number;
+  readonly house: {
+    readonly rate: number;
+    readonly seconds: number;
+    readonly agents: number;
+    readonly waiting: number;
+  };
+  /** Where the databases are kept; null: on the run's own server, and gone afterwards. */
+  readonly keptIn: string | null;
+}
+
+export const growthDefaults: GrowthOptions = {
+  contacts: { small: 1_000, large: 1_000_000 },
+  storeSeconds: 3,
+  house: { rate: 10, seconds: 8, agents: 10_000, waiting: 50_000 },
+  keptIn: join(resolveCacheDirectory(), 'growth'),
+};
+
+export async function runGrowth(bench: BenchContext, options: GrowthOptions = growthDefaults): Promise<ScenarioReport> {
+  const keeper = await openKeeper(bench, options);
+  try {
+    const sites = {
+      small: await keeper.open(options.contacts.small),
+      large: await keeper.open(options.contacts.large),
+    };
+    const store: Record<Size, StoreFigures[]> = { small: [], large: [] };
+    const houses = new Map<string, readonly HouseFigures[]>();
+    const faults: string[] = [];
+    for (let run = 1; run <= bench.runs; run += 1) {
+      // The other way round every other time, so that neither always comes after the other.
+      for (const size of run % 2 === 0 ? (['large', 'small'] as const) : (['small', 'large'] as const)) {
+        const figures = await measureStore(sites[size], { seconds: options.storeSeconds });
+        bench.note(
+          `run ${run}, ${size}: ${storeMeasures.map((name) => `${name} ${formatFineMs(figures[name])}`).join(', ')}`,
+        );
+        store[size].push(figures);
+      }
+    }
+    for (const house of houseCases(options.house)) {
+      const { databaseUrl } = sites[house.isGrown ? 'large' : 'small'];
+      const measured = await measureHouse({ bench, databaseUrl, house, ...options.house });
+      const costs = measured.runs.map(({ cpuMs }) => formatFineMs(cpuMs));
+      bench.note(`${house.name}: CPU a conversation ${costs.join(', ')}`);
+      houses.set(house.name, measured.runs);
+      faults.push(...measured.faults.map((fault) => `${house.name}: ${fault}`));
+    }
+    return summarize({ store, houses, faults, options });
+  } finally {
+    await keeper.close();
+  }
+}
+
+type Size = 'small' | 'large';
+
+interface KeptPast extends Past {
+  readonly databaseUrl: string;
+}
+
+interface Keeper {
+  open(contacts: number): Promise<KeptPast>;
+  close(): Promise<void>;
+}
+
+/** A server of its own, whose settings are those of `npm start`, with one database a size. */
+async function openKeeper({ server, note }: BenchContext, { keptIn }: GrowthOptions): Promise<Keeper> {
+  const kept = keptIn === null ? null : await startEmbeddedPostgres({ stateDir: keptIn, log: note });
+
+  async function open(contacts: number): Promise<KeptPast> {
+    const name = `past_${contacts}`;
+    const databaseUrl = kept === null ? await server.createDatabase(name) : urlOf(kept.url, name);
+    if (kept !== null) {
+      await runStatement(kept.url, `CREATE DATABASE ${name}`).catch((error: unknown) => {
+        // duplicate_database: it is the one that was kept.
+        if ((error as { code?: string }).code !== '42P04') throw error;
+      });
+      await migrate(databaseUrl);
+    }
+    const past = await makePast(databaseUrl, { contacts, note: (line) => note(`${contacts} contacts: ${line}`) });
+    return { ...past!, databaseUrl };
+  }
+
+  return { open, close: async () => kept?.stop() };
+}
+
+interface Findings {
+  readonly store: Readonly<Record<Size, readonly StoreFigures[]>>;
+  readonly houses: ReadonlyMap<string, readonly HouseFigures[]>;
+  readonly faults: readonly string[];
+  readonly options: GrowthOptions;
+}
+
+function summarize({ store, houses, faults, options }: Findings): ScenarioReport {
+  const storeRatios = Object.fromEntries(
+    storeMeasures.map((name) => [
+      name,
+      // Round by round, as what slows the machine for a while slows neighbours alike.
+      median(store.large.map((figures, round) => figures[name] / store.small[round]![name])),
+    ]),
+  );
+  const base = houses.get('base') ?? [];
+  const houseRatios = [...houses].map(([name, runs]) => ({
+    name,
+    cpu: median(runs.map(({ cpuMs }, round) => cpuMs / base[round]!.cpuMs)),
+    rate: median(runs.map(({ perSecond }, round) => base[round]!.perSecond / perSecond)),
+  }));
+  const verdicts: Verdict[] = [
+    ...storeMeasures.map((name) => ({
+      what: `CPU of the store, ${name}, large to small`,
+      value: storeRatios[name]!,
+      bar: 1.3,
+    })),
+    ...houseRatios
+      .filter(({ name }) => name !== 'base')
+      .map(({ name, cpu }) => ({ what: `CPU a conversation, ${name} to base`, value: cpu, bar: 1.3 })),
+  ];
+  return {
+    tables: [tableStore(store, storeRatios, options), tableHouses(houses, houseRatios), tableMemory(houses)],
+    figures: { options, store, storeRatios, houses: Object.fromEntries(houses), houseRatios },
+    verdicts,
+    faults,
+  };
+}
+
+function tableStore(
+  store: Findings['store'],
+  ratios: Readonly<Record<string, number>>,
+  { contacts }: GrowthOptions,
+): Table {
+  const cell = (size: Size, name: keyof StoreFigures) =>
+    formatFineMs(median(store[size].map((figures) => figures[name])));
+  return {
+    title: 'The store alone: CPU of client and server',
+    columns: ['', `${contacts.small.toLocaleString('en')} contacts`, contacts.large.toLocaleString('en'), 'ratio'],
+    rows: storeMeasures.map((name) => [name, cell('small', name), cell('large', name), formatRatio(ratios[name]!)]),
+  };
+}
+
+function tableHouses(
+  houses: Findings['houses'],
+  ratios: readonly { name: string; cpu: number; rate: number }[],
+): Table {
+  return {
+    title: 'The whole system at a set rate: base is small in everything',
+    columns: ['', 'CPU a conversation', 'to base', 'completed/s', 'base to it', 'open→assigned p50', 'p99'],
+    rows: ratios.map(({ name, cpu, rate }) => {
+      const runs = houses.get(name)!;
+      const cells = [median(runs.map(({ p50Ms }) => p50Ms)), median(runs.map(({ p99Ms }) => p99Ms))];
+      return [
+        name,
+        formatFineMs(median(runs.map(({ cpuMs }) => cpuMs))),
+        formatRatio(cpu),
+        median(runs.map(({ perSecond }) => perSecond)).toFixed(1),
+        formatRatio(rate),
+        ...cells.map(formatFineMs),
+      ];
+    }),
+  };
+}
+
+function tableMemory(houses: Findings['houses']): Table {
+  const components = [...new Set([...houses.values()].flatMap((runs) => Object.keys(runs[0]!.memoryMiB)))];
+  return {
+    title: 'Memory at the end, MiB; of several processes the sum',
+    columns: ['', ...components],
+    rows: [...houses].map(([name, runs]) => [
+      name,
+      ...components.map((component) => median(runs.map(({ memoryMiB }) => memoryMiB[component] ?? 0)).toFixed(0)),
+    ]),
+  };
+}
