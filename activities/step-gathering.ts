@@ -1,5 +1,5 @@
 import { createMicroBatcher, type MicroBatcher, type Outcome } from '../platform/micro-batcher.ts';
-import { isConflict, isDatabaseUnavailable, isLockTimeout } from '../platform/pool.ts';
+import { isLockTimeout, mayBeOneRowsFault } from '../platform/pool.ts';
 import { withAttempts } from '../store/database.ts';
 
 interface Step {
@@ -30,7 +30,7 @@ export function gatherSteps<Item extends Step, Result>({
     keyOf: ({ contactId }) => contactId,
     groupOf: ({ workspaceId }) => workspaceId,
     flush: (items) => runTogether(items, run),
-    isIsolatable: (error) => isConflict(error) || !isDatabaseUnavailable(error),
+    isIsolatable: mayBeOneRowsFault,
     onFlush: ({ rows }) => onBatch(rows),
     maxWaitMs: 0,
     maxRows: 100,

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { createMicroBatcher, type MicroBatcher } from '../platform/micro-batcher.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/logger.ts';
-import { createPool, isConflict, isDatabaseUnavailable, isLockTimeout } from '../platform/pool.ts';
+import { createPool, isLockTimeout, mayBeOneRowsFault } from '../platform/pool.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { ingestMessages, type IngestItem, type IngestResult } from '../store/ingest.ts';
 
@@ -46,7 +46,7 @@ export function createIngest(pool: pg.Pool, metrics: Metrics): MicroBatcher<Inge
       }
       return results.map((value) => ({ ok: true, value }));
     },
-    isIsolatable: (error) => isConflict(error) || !isDatabaseUnavailable(error),
+    isIsolatable: mayBeOneRowsFault,
     isHeldUp: isLockTimeout,
     onFlush(stats) {
       rows.observe(stats.rows);

@@ -111,6 +111,14 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return isConnectionFailure(error) || isConflict(error) || /^(?:53|57|58)...$/.test(errorCode(error));
 }
 
+/**
+ * Whether one of several rows may be to blame, so that it is worth trying each by itself: it is not while the database is away, but
+ * locks that others hold may be in the way of that row alone.
+ */
+export function mayBeOneRowsFault(error: unknown): boolean {
+  return isConflict(error) || !isDatabaseUnavailable(error);
+}
+
 export interface PoolOptions {
   /** Shown by PostgreSQL in pg_stat_activity. */
   readonly applicationName: string;

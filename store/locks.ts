@@ -16,9 +16,12 @@ import { defaultTeamSettings, type Strategy, type TeamRules, type TeamSettings }
 import { ConcurrentChange, type Queryable } from './database.ts';
 import { withDefaultSettings, type WorkspaceSettings } from './settings.ts';
 
-export interface ConversationKey {
+export interface ContactKey {
   readonly workspaceId: string;
   readonly contactId: string;
+}
+
+export interface ConversationKey extends ContactKey {
   readonly conversationId: string;
 }
 

@@ -6,9 +6,16 @@ import { assignOrQueue, giveToAgent, type AssignTarget } from './assignment.ts';
 import { refuseAgent } from './agent-room.ts';
 import { ConcurrentChange, runStatement, transact, type Queryable } from './database.ts';
 import { chooseFlow, readFlowVersions, type FlowChoice } from './flow-choice.ts';
-import { assertTeamsHeld, lockContact, lockMatching, readConversation, readTeamsOfAgents } from './locks.ts';
+import {
+  assertTeamsHeld,
+  lockContact,
+  lockMatching,
+  readConversation,
+  readTeamsOfAgents,
+  type ContactKey,
+} from './locks.ts';
 import { enqueueNudges } from './outbox.ts';
-import { lookAtContacts, type ContactKey, type Pending } from './pending-contacts.ts';
+import { lookAtContacts, type Pending } from './pending-contacts.ts';
 import { handOnInput } from './step-inputs.ts';
 import { readDefaultTeam } from './teams.ts';
 

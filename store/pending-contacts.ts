@@ -2,12 +2,8 @@
 import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
 import type { Phase } from '../routing/phase.ts';
 import type { Queryable } from './database.ts';
+import type { ContactKey } from './locks.ts';
 import { joinPhase, phaseColumns, phaseOfRow, type PhaseRow } from './phases.ts';
-
-export interface ContactKey {
-  readonly workspaceId: string;
-  readonly contactId: string;
-}
 
 export interface ContactLook {
   readonly phase: Phase;

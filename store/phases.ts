@@ -1,10 +1,6 @@
 import { phaseOf, type OpenConversation, type Phase } from '../routing/phase.ts';
 import type { Queryable } from './database.ts';
-
-interface ContactKey {
-  readonly workspaceId: string;
-  readonly contactId: string;
-}
+import type { ContactKey } from './locks.ts';
 
 /** Where a contact stands, from the rows as they are. A contact that does not exist is idle. */
 export async function readPhase(db: Queryable, contact: ContactKey): Promise<Phase> {

@@ -1,5 +1,6 @@
 /** What the leased worker looks at: conversations and contacts that stand still though they should not, and the numbers for the gauges. */
 import type { Queryable } from './database.ts';
+import type { ContactKey } from './locks.ts';
 import type { OutboxEntry } from './outbox.ts';
 import { defaultTeamSettings } from '../routing/team-rules.ts';
 import { atRiskFrom } from './queue-views.ts';
@@ -142,11 +143,6 @@ const readWaitingGaugesSql = `
            FROM rules r LEFT JOIN waiting w ON w.workspace_id = r.workspace_id AND w.id = r.id
          ) END AS teams
   FROM waiting`;
-
-export interface ContactKey {
-  readonly workspaceId: string;
-  readonly contactId: string;
-}
 
 /** Of these contacts, the ones with nothing open, nothing pending, and no message for `idleMs`: their actors may end. */
 export async function readIdleContacts(

@@ -9,7 +9,8 @@ import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
 import { acquireLeases, releaseLeases } from '../store/leases.ts';
-import { readIdleContacts, type ContactKey } from '../store/upkeep.ts';
+import type { ContactKey } from '../store/locks.ts';
+import { readIdleContacts } from '../store/upkeep.ts';
 import { contactWorkflowId, contactWorkflowType, parseContactWorkflowId, retireSignal } from '../workflows/contract.ts';
 
 const leaseName = 'retirement';

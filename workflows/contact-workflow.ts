@@ -18,49 +18,14 @@ import {
   continueAsNew,
   isCancellation,
   log,
-  proxyActivities,
-  proxyLocalActivities,
   sleep,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Phase } from '../routing/phase.ts';
-import {
-  defectFailureType,
-  isWakingBuild,
-  type ContactRef,
-  type ContactWorkflowInput,
-  type ConversationRef,
-  type NetworkActivities,
-  type StepActivities,
-  type WakingActivities,
-} from './contract.ts';
+import { local, network } from './activity-proxies.ts';
+import { isWakingBuild, type ContactRef, type ContactWorkflowInput, type ConversationRef } from './contract.ts';
 import { runStepwise } from './stepwise-actor.ts';
 import { listen, type Told } from './told.ts';
-
-// A local activity runs inside the workflow task: a waking costs one round trip to the server. Without a limit of attempts: while
-// PostgreSQL is away there is nothing better to do than to try again.
-const local = proxyLocalActivities<WakingActivities & Pick<StepActivities, 'fallBackToDefaultTeam'>>({
-  startToCloseTimeout: '30s',
-  retry: {
-    initialInterval: '100ms',
-    backoffCoefficient: 2,
-    maximumInterval: '10s',
-    nonRetryableErrorTypes: [defectFailureType],
-  },
-});
-
-// A conversation must not wait for another system for long: what that does not tell in time is left out, by the activity itself. The
-// attempts are for our own database and for workers that close or die; three of them were over 1.5 s into a restart of PostgreSQL.
-const network = proxyActivities<NetworkActivities>({
-  startToCloseTimeout: '60s',
-  scheduleToCloseTimeout: '3m',
-  retry: {
-    initialInterval: '500ms',
-    backoffCoefficient: 2,
-    maximumInterval: '10s',
-    nonRetryableErrorTypes: [defectFailureType],
-  },
-});
 
 /**
  * A run goes on in the form in which it began, which its first workflow task tells: the server records with it the build of the worker that

@@ -13,41 +13,13 @@ import {
   continueAsNew,
   isCancellation,
   log,
-  proxyActivities,
-  proxyLocalActivities,
   sleep,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Phase } from '../routing/phase.ts';
-import {
-  defectFailureType,
-  type ContactWorkflowInput,
-  type ConversationRef,
-  type NetworkActivities,
-  type StepActivities,
-} from './contract.ts';
+import { local as steps, network } from './activity-proxies.ts';
+import type { ContactWorkflowInput, ConversationRef } from './contract.ts';
 import { listen } from './told.ts';
-
-const steps = proxyLocalActivities<StepActivities>({
-  startToCloseTimeout: '30s',
-  retry: {
-    initialInterval: '100ms',
-    backoffCoefficient: 2,
-    maximumInterval: '10s',
-    nonRetryableErrorTypes: [defectFailureType],
-  },
-});
-
-const network = proxyActivities<NetworkActivities>({
-  startToCloseTimeout: '60s',
-  scheduleToCloseTimeout: '3m',
-  retry: {
-    initialInterval: '500ms',
-    backoffCoefficient: 2,
-    maximumInterval: '10s',
-    nonRetryableErrorTypes: [defectFailureType],
-  },
-});
 
 export async function runStepwise(input: ContactWorkflowInput): Promise<void> {
   const contact = { workspaceId: input.workspaceId, contactId: input.contactId };
