@@ -262,9 +262,6 @@ CREATE TABLE messages (
   received_at timestamp with time zone NOT NULL DEFAULT now(),
   CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT messages_workspace_id_agent_id_fkey FOREIGN KEY (workspace_id, agent_id) REFERENCES agents(workspace_id, id),
-  CONSTRAINT messages_workspace_id_channel_id_fkey FOREIGN KEY (workspace_id, channel_id) REFERENCES channels(workspace_id, id),
-  CONSTRAINT messages_workspace_id_contact_id_conversation_id_fkey FOREIGN KEY (workspace_id, contact_id, conversation_id) REFERENCES conversations(workspace_id, contact_id, id),
-  CONSTRAINT messages_workspace_id_contact_id_fkey FOREIGN KEY (workspace_id, contact_id) REFERENCES contacts(workspace_id, id),
   CONSTRAINT messages_check CHECK (((direction = 'inbound'::text) OR (conversation_id IS NOT NULL))),
   CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
   CONSTRAINT messages_sequence_check CHECK ((sequence > 0))
