@@ -31,6 +31,8 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     loggerInstance,
     // Requests are counted and timed by metrics; a line each would cost more than answering them.
     logController: new LogController({ disableRequestLogging: true }),
+    // A logger of its own for each request took 4 % of the time of a message, and only failures are logged: they name their request.
+    childLoggerFactory: (logger) => logger,
     bodyLimit: 256 * 1024,
     requestTimeout: 30_000,
     // Whoever is connected already is served while the app closes; new connections are refused by then.

@@ -82,7 +82,8 @@ const SOCKET_PROBLEMS: Record<string, ProblemName> = {
 };
 
 function logFailure(answer: Problem, error: Error, request: FastifyRequest): void {
-  const context = { problem: answer.problemName, method: request.method, route: request.routeOptions.url };
+  const { id: requestId, method, routeOptions } = request;
+  const context = { requestId, problem: answer.problemName, method, route: routeOptions.url };
   // A load peak or a lost database answers thousands of requests alike: one short line each, the stack only for bugs.
   if (answer.problemName === 'internal') request.log.error({ ...context, err: error }, 'request failed');
   else request.log.warn({ ...context, reason: error.message }, 'request refused');

@@ -1,6 +1,6 @@
 // Keys read `sy_<id>_<secret>`: the id finds the row, the secret proves that the caller holds the key. Only the secret's
 // SHA-256 is stored. A plain hash is enough because the secret is 32 random bytes: there is nothing to guess.
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { Queryable } from './database.ts';
 
 export type KeyScope = 'ingest' | 'agent' | 'admin';
@@ -62,7 +62,7 @@ export const KEY_ID_PATTERN = '^[0-9a-f]{20}$';
 const KEY_TEXT = /^sy_([0-9a-f]{20})_([A-Za-z0-9_-]{43})$/;
 
 export function hashSecret(secret: string): Buffer {
-  return createHash('sha256').update(secret, 'utf8').digest();
+  return hash('sha256', secret, 'buffer');
 }
 
 /** For authentication: the only read that is not bound to a workspace, because the key is what tells the workspace. */

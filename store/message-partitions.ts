@@ -213,7 +213,7 @@ async function dropPartition(pool: pg.Pool, partition: MessagePartition): Promis
 }
 
 export interface PartitionGauges {
-  /** Until no month is left that was made ahead. */
+  /** Until the first time for which there is no month. */
   readonly aheadSeconds: number;
   /** Since the end of the oldest month that is kept; 0 while it has not ended. */
   readonly oldestSeconds: number;
@@ -227,10 +227,14 @@ export async function readPartitionGauges(db: Queryable): Promise<PartitionGauge
     name: 'count-strayed-messages',
     text: 'SELECT count(*) AS strayed FROM (SELECT FROM messages_stray LIMIT 1000) strays',
   });
-  const secondsUntil = (at: Date | undefined): number => ((at?.getTime() ?? 0) - Date.now()) / 1_000;
+  const now = new Date();
+  let end = now;
+  // One after the other: a month made by hand, for messages that strayed far ahead, says nothing of those before it.
+  for (const { from, to } of partitions) if ((from === null || from <= end) && to > end) end = to;
+  const secondsFromNow = (at: Date): number => (at.getTime() - now.getTime()) / 1_000;
   return {
-    aheadSeconds: Math.max(0, secondsUntil(partitions.at(-1)?.to)),
-    oldestSeconds: Math.max(0, -secondsUntil(partitions[0]?.to ?? new Date())),
+    aheadSeconds: secondsFromNow(end),
+    oldestSeconds: Math.max(0, -secondsFromNow(partitions[0]?.to ?? now)),
     strayed: rows[0]!.strayed,
   };
 }

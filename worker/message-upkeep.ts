@@ -36,7 +36,7 @@ export function createMessageUpkeep({
 }): MessageUpkeep {
   const ahead = metrics.gauge(
     'message_partitions_ahead_seconds',
-    'Until no month of messages is left that was made ahead.',
+    'Until the first time for which there is no month of messages.',
   );
   const oldest = metrics.gauge(
     'messages_oldest_month_seconds',

@@ -32,6 +32,8 @@ export async function openConversations(pool: pg.Pool, contacts: number): Promis
     const keysOf = taken.flatMap((one) => (one.kind === 'accepted' ? [{ workspaceId, contactId: one.contactId }] : []));
     await openForContacts(pool, keysOf);
   }
+  // As a database has them that has been up for a minute.
+  await pool.query('ANALYZE');
   return { workspaceId, key: keys.ingest };
 }
 

@@ -46,19 +46,6 @@ test('a conversation cannot name a contact, a team or an agent of another worksp
   await expectRefusal(foreignKeyViolation, updateConversation(assigned), [...key(), foreignAgentId]);
 });
 
-test('a message cannot join another workspace’s contact or conversation, nor another contact’s conversation', async () => {
-  const insert = `INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence)
-                  VALUES ($1, $2, $3, $4, 'inbound', 900)`;
-  const second = await mine.open('second contact');
-  for (const [contactId, conversationId] of [
-    [foreign.contactId, null],
-    [ref.contactId, foreign.conversationId],
-    [ref.contactId, second.conversationId],
-  ]) {
-    await expectRefusal(foreignKeyViolation, insert, [mine.workspaceId, newId(), contactId, conversationId]);
-  }
-});
-
 test('teams and agents of two workspaces cannot be joined, and a key cannot act for a foreign agent', async () => {
   const join = 'INSERT INTO team_members (workspace_id, team_id, agent_id) VALUES ($1, $2, $3)';
   await expectRefusal(foreignKeyViolation, join, [mine.workspaceId, mine.defaultTeamId, foreignAgentId]);

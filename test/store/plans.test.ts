@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
+import { createPool } from '../../platform/pool.ts';
 import { assignManually, assignRouted } from '../../store/assignment.ts';
 import { setPresence } from '../../store/agents.ts';
 import { executeClose, requestClose } from '../../store/closing.ts';
@@ -16,7 +17,7 @@ import { createFlow, publishFlow } from '../../store/flows.ts';
 import { ingestMessages } from '../../store/ingest.ts';
 import { forgetEmptiness } from '../../store/message-partitions.ts';
 import { getMessage, listMessages } from '../../store/messages.ts';
-import { openByUser, openForContact } from '../../store/opening.ts';
+import { openByUser, openForContact, openForContacts } from '../../store/opening.ts';
 import { deleteRows, readDueRows, shardCount } from '../../store/outbox.ts';
 import { readPhase } from '../../store/phases.ts';
 import { goQuiet, wakeConversation } from '../../store/quiet.ts';
@@ -88,6 +89,82 @@ test('a statement that does is noticed', async () => {
   );
   expect(findScans(rows[0]!['QUERY PLAN'][0]!.Plan)).not.toEqual([]);
 });
+
+test('nor does a function’s statement, whose plan EXPLAIN does not show', async () => {
+  const plans = await watchFunctionPlans(database.url, async (pool) => {
+    const ingest = () => ingestMessages(pool, [stage.itemOf(newId()), stage.itemOf(newId())]);
+    await ingest();
+    await ingest();
+  });
+  expect(plans.filter(({ text }) => text.includes('INSERT INTO message_keys'))).not.toEqual([]);
+  expect(plans.flatMap(({ plan, text }) => findScans(plan).map((scan) => `${scan}: ${text}`))).toEqual([]);
+});
+
+// Plans are made once a connection, by a process that may have started before there was anything to count. Joined as PostgreSQL then thinks best,
+// 500 messages into 2,000 open conversations took 789 ms; they take 40.
+test('a batch is quick before there are statistics', async () => {
+  const fresh = await createTestDatabase();
+  try {
+    const { itemOf, ...scene } = await createStage(fresh.pool);
+    const config = { databaseUrl: fresh.url, databasePoolSize: 1 };
+    const pool = createPool(config, { applicationName: 'switchyard-test', hasGenericPlans: true });
+    try {
+      const contacts = Array.from({ length: 2_000 }, () => newId());
+      const ingestAll = (some: readonly string[]) =>
+        ingestMessages(
+          pool,
+          some.map((contact) => itemOf(contact)),
+        );
+      for (let from = 0; from < contacts.length; from += 500) await ingestAll(contacts.slice(from, from + 500));
+      const { rows } = await fresh.pool.query<{ id: string }>('SELECT id FROM contacts WHERE workspace_id = $1', [
+        scene.workspaceId,
+      ]);
+      await openForContacts(
+        pool,
+        rows.map(({ id }) => ({ workspaceId: scene.workspaceId, contactId: id })),
+      );
+      const tookMs: number[] = [];
+      for (let from = 0; from < contacts.length; from += 500) {
+        const startedMs = performance.now();
+        await ingestAll(contacts.slice(from, from + 500));
+        tookMs.push(performance.now() - startedMs);
+      }
+      expect(Math.min(...tookMs)).toBeLessThan(400);
+    } finally {
+      await pool.end();
+    }
+  } finally {
+    await fresh.drop();
+  }
+}, 60_000);
+
+/** What statements inside functions were planned as, while `work` ran. */
+async function watchFunctionPlans(url: string, work: (pool: pg.Pool) => Promise<void>) {
+  const config = { databaseUrl: url, databasePoolSize: 1 };
+  const pool = createPool(config, { applicationName: 'switchyard-test', hasGenericPlans: true });
+  const plans: { readonly text: string; readonly plan: PlanNode }[] = [];
+  try {
+    const client = await pool.connect();
+    client.on('notice', ({ message = '' }) => {
+      const { 'Query Text': text, Plan: plan } = JSON.parse(message.slice(message.indexOf('{'))) as {
+        'Query Text': string;
+        Plan: PlanNode;
+      };
+      plans.push({ text: text.replaceAll(/\s+/g, ' ').trim(), plan });
+    });
+    await client.query(`
+      LOAD 'auto_explain';
+      SET auto_explain.log_min_duration = 0;
+      SET auto_explain.log_nested_statements = on;
+      SET auto_explain.log_format = json;
+      SET auto_explain.log_level = notice`);
+    client.release();
+    await work(pool);
+  } finally {
+    await pool.end();
+  }
+  return plans;
+}
 
 /** Every statement that reads or writes rows, whoever sends it. */
 function record(pool: pg.Pool): void {

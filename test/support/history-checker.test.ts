@@ -124,6 +124,17 @@ const damages: readonly (readonly [string, string, string])[] = [
      WHERE workspace_id = $1 AND type = 'message.received' LIMIT 1`,
     'I1',
   ],
+  [
+    'a message in another contact’s conversation',
+    `UPDATE messages SET conversation_id = (SELECT id FROM conversations v WHERE v.contact_id <> messages.contact_id LIMIT 1)
+     WHERE workspace_id = $1`,
+    'a message belongs to',
+  ],
+  [
+    'a message of a contact that is not there',
+    `UPDATE messages SET contact_id = id WHERE workspace_id = $1`,
+    'a message belongs to',
+  ],
   ['a message whose key is gone', 'DELETE FROM message_keys WHERE workspace_id = $1', 'I1'],
   ['a pointer to nothing', 'UPDATE contacts SET open_conversation_id = NULL WHERE workspace_id = $1', 'I2'],
   ['an opening while one is open', event('conversation.opened', 'assigned'), 'I2'],

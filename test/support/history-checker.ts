@@ -63,6 +63,13 @@ const violationsSql: Readonly<Record<string, string>> = {
     FULL JOIN (SELECT * FROM message_keys WHERE workspace_id = $1) k
       ON k.message_id = m.id AND k.channel_id = m.channel_id AND k.external_id = m.external_id AND k.contact_id = m.contact_id
     WHERE m.id IS NULL OR k.message_id IS NULL`,
+  'a message belongs to a contact, a conversation and a channel that are there and belong together': `
+    SELECT m.id::text AS what FROM messages m
+    LEFT JOIN contacts c ON c.workspace_id = m.workspace_id AND c.id = m.contact_id
+    LEFT JOIN conversations v ON v.workspace_id = m.workspace_id AND v.contact_id = m.contact_id AND v.id = m.conversation_id
+    LEFT JOIN channels ch ON ch.workspace_id = m.workspace_id AND ch.id = m.channel_id
+    WHERE m.workspace_id = $1
+      AND (c.id IS NULL OR (m.conversation_id IS NOT NULL AND v.id IS NULL) OR (m.channel_id IS NOT NULL AND ch.id IS NULL))`,
   'I2 a contact has at most one open conversation, the one it points to': `
     SELECT c.id || ' points to ' || coalesce(c.open_conversation_id::text, 'none') || ', open: ' || count(v.id) AS what
     FROM contacts c
