@@ -23,12 +23,12 @@ export function createPool(
     idleTimeoutMillis: 60_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
-    lock_timeout: lockTimeoutMs,
-    ...(hasGenericPlans && { options: '-c plan_cache_mode=force_generic_plan' }),
-    statement_timeout: 30_000,
     // Only bites when the server does not answer at all (its machine or the network is gone).
     query_timeout: 40_000,
-    idle_in_transaction_session_timeout: 60_000,
+    // Waited for before anybody gets the connection, which the types do not tell. One that does not take them is ended, and who asked for
+    // it gets the error.
+    // oxlint-disable-next-line typescript/no-misused-promises
+    onConnect: (client) => client.query(writeSettings({ lockTimeoutMs, hasGenericPlans })),
     types: { getTypeParser },
   });
   // Without a listener the loss of an idle connection would end the process. The pool replaces it by itself.
@@ -36,6 +36,19 @@ export function createPool(
   // The pool listens only while a client is idle; the loss of a busy one rejects its query, and must do no more.
   pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
+}
+
+/**
+ * Set by a statement, not asked for when the connection is made, although that saves its round trip: PgBouncer refuses connections that ask for
+ * `lock_timeout`, or keeps it from the server, both by itself and within `options`; and `options` in DATABASE_URL would take the place of ours.
+ */
+function writeSettings(options: Required<Pick<PoolOptions, 'lockTimeoutMs' | 'hasGenericPlans'>>): string {
+  return [
+    `SET lock_timeout = ${options.lockTimeoutMs}`,
+    'SET statement_timeout = 30000',
+    'SET idle_in_transaction_session_timeout = 60000',
+    ...(options.hasGenericPlans ? ['SET plan_cache_mode = force_generic_plan'] : []),
+  ].join('; ');
 }
 
 /**
@@ -127,8 +140,7 @@ export interface PoolOptions {
    * Every named statement is planned once a connection. Left to itself, PostgreSQL plans a statement anew at its first five executions, and one that
    * takes lists at each: `npm run bench -- lifecycle --rate 30` spent 15.3 CPU-ms a conversation in PostgreSQL with that, and 12.9 without. For
    * connections on which all statements have good plans whatever their parameters are; test/store/plans.test.ts looks at these
-   * plans. It travels as `options` when a connection is made, so a pooler must let that through, as it must `lock_timeout`; `options` in
-   * DATABASE_URL take its place.
+   * plans.
    */
   readonly hasGenericPlans?: boolean;
   readonly logger?: Logger;

@@ -4,7 +4,8 @@ import pg from 'pg';
 
 /**
  * Brings the database's schema up to date and returns the names of the migrations it ran. Each migration is one transaction together
- * with its record. Forward only. Two at once are safe: an advisory lock makes the second wait and then find nothing to do.
+ * with its record. Forward only. Two at once are safe: an advisory lock makes the second wait and then find nothing to do. Throws on
+ * a PostgreSQL that is too old, before anything is changed.
  */
 export async function migrate(databaseUrl: string, log: (line: string) => void = () => {}): Promise<string[]> {
   const client = new pg.Client({ connectionString: databaseUrl, application_name: 'switchyard-migrate' });
@@ -12,6 +13,7 @@ export async function migrate(databaseUrl: string, log: (line: string) => void =
   client.on('error', () => undefined);
   await client.connect();
   try {
+    await refuseOldServer(client);
     const migrations = await runner({
       dbClient: client,
       // Beside this file in the repository and in the build alike, whatever the working directory.
@@ -27,4 +29,27 @@ export async function migrate(databaseUrl: string, log: (line: string) => void =
   } finally {
     await client.end();
   }
+}
+
+/**
+ * What is wrong with a server whose `server_version_num` is this, or null. An older one would take most of the schema and fail later:
+ * below 18 no month of messages is ever dropped, below 16 queue views fail.
+ */
+export function findVersionFault(versionNum: number): string | null {
+  const major = Math.floor(versionNum / 10_000);
+  if (major >= oldestMajor) return null;
+  return (
+    `The database is on PostgreSQL ${major}, and Switchyard needs ${oldestMajor} or newer. ` +
+    `Upgrade that server, or let DATABASE_URL name a database on a newer one. Nothing was changed.`
+  );
+}
+
+const oldestMajor = 18;
+
+async function refuseOldServer(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ versionNum: number }>(
+    `SELECT current_setting('server_version_num')::int AS "versionNum"`,
+  );
+  const fault = findVersionFault(rows[0]!.versionNum);
+  if (fault !== null) throw new Error(fault);
 }

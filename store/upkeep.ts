@@ -54,6 +54,10 @@ export interface SystemGauges {
   readonly conversationsByState: Readonly<Record<string, number>>;
   readonly agentsByPresence: Readonly<Record<string, number>>;
   readonly freeCapacityUnits: number;
+  /**
+   * Of those that hold something up: whoever has a snapshot here keeps dead rows alive, and whoever has written, in whatever database of
+   * the server and even if idle since, holds the event feed back. Only users that may read all statistics see the age of others' transactions.
+   */
   readonly oldestTransactionSeconds: number;
 }
 
@@ -80,7 +84,8 @@ export async function readSystemGauges(db: Queryable): Promise<SystemGauges> {
             FROM agents a JOIN agent_presence p ON p.workspace_id = a.workspace_id AND p.agent_id = a.id
             WHERE p.status = 'online') AS "freeCapacityUnits",
            (SELECT coalesce(max(extract(epoch FROM now() - xact_start)), 0)::float8
-            FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL) AS "oldestTransactionSeconds"`);
+            FROM pg_stat_activity
+            WHERE backend_xid IS NOT NULL OR (backend_xmin IS NOT NULL AND datname = current_database())) AS "oldestTransactionSeconds"`);
   return rows[0]!;
 }
 

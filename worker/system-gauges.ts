@@ -19,7 +19,7 @@ export function createSystemGauges(metrics: Metrics) {
   const free = metrics.gauge('agents_free_capacity_units', 'Room of the agents who are online.');
   const oldestTransaction = metrics.gauge(
     'database_oldest_transaction_seconds',
-    'Age of the oldest transaction; a long one keeps dead rows of the outbox alive.',
+    'Age of the oldest transaction that keeps dead rows of the outbox alive or holds the event feed back.',
   );
   const teams = createTeamGauges(metrics);
   const single = [outboxDepth, outboxOldest, longestWait, breached, atRisk, free, oldestTransaction];

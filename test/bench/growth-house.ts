@@ -62,7 +62,8 @@ export async function measureHouse({
     const components = await stage.components();
     const load = await startLoad(stage, components);
     try {
-      await warmUp(bench, load, { contacts: 40, warmUpRate: rate });
+      // Each worker has its own code to compile.
+      await warmUp(bench, load, { contacts: 60 * house.workers, warmUpRate: 2 * rate });
       const runs: HouseFigures[] = [];
       for (let run = 1; run <= bench.runs; run += 1) {
         const step = summarizeStep(rate, await load.run({ rate, seconds, leadInSeconds: 1, arrivals: 'even' }));

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { describe, expect, inject, it } from 'vitest';
 import { ConfigError } from '../../platform/config.ts';
 import { createPool, isConflict, isConnectionFailure, retryOnConflict, withTransaction } from '../../platform/pool.ts';
@@ -86,6 +86,51 @@ describe('createPool', () => {
     expect(await Promise.all(modes)).toEqual(['force_generic_plan', 'auto']);
   });
 
+  it('keeps its limits and its plans whatever DATABASE_URL asks for', async () => {
+    const url = new URL(inject('postgresUrl'));
+    url.searchParams.set('options', '-c search_path=pg_catalog');
+    const pool = createPool(
+      { databaseUrl: url.href, databasePoolSize: 1 },
+      { applicationName: 'test', lockTimeoutMs: 1_000, hasGenericPlans: true },
+    );
+    const names = 'lock_timeout statement_timeout idle_in_transaction_session_timeout plan_cache_mode search_path';
+    const { rows } = await pool.query<{ setting: string }>(
+      `SELECT current_setting(name) AS setting FROM unnest($1::text[]) WITH ORDINALITY AS n (name, place) ORDER BY place`,
+      [names.split(' ')],
+    );
+    expect(rows.map(({ setting }) => setting)).toEqual(['1s', '30s', '1min', 'force_generic_plan', 'pg_catalog']);
+    await pool.end();
+  });
+
+  it('asks for nothing at the start of a connection that a pooler may refuse', async () => {
+    const { port, startup } = await listenForStartup();
+    const pool = createPool(
+      { databaseUrl: `postgres://a:b@127.0.0.1:${port}/x`, databasePoolSize: 1 },
+      { applicationName: 'test', hasGenericPlans: true },
+    );
+    const attempt = pool.query('SELECT 1').catch(() => undefined);
+    // Name, value, name, value, each ended by a zero byte, after length and protocol version.
+    const words = (await startup).subarray(8).toString().split('\0');
+    expect(words.filter((word, index) => index % 2 === 0 && word !== '').toSorted()).toEqual([
+      'application_name',
+      'client_encoding',
+      'database',
+      'user',
+    ]);
+    await attempt;
+    await pool.end();
+  });
+
+  it('gives nobody a connection that did not take the limits', async () => {
+    const pool = createPool(
+      { databaseUrl: inject('postgresUrl'), databasePoolSize: 1 },
+      { applicationName: 'test', lockTimeoutMs: -1 },
+    );
+    await expect(pool.query('SELECT 1')).rejects.toThrow('lock_timeout');
+    expect(pool.totalCount).toBe(0);
+    await pool.end();
+  });
+
   it('says which variable is missing', () => {
     const config = { databaseUrl: undefined, databasePoolSize: 1 };
     expect(() => createPool(config, { applicationName: 'test' })).toThrow(ConfigError);
@@ -103,4 +148,17 @@ async function findClosedPort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+/** What a client says first, after which the connection is cut. */
+async function listenForStartup(): Promise<{ port: number; startup: Promise<Buffer> }> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const startup = once(server, 'connection').then(async ([socket]: Socket[]) => {
+    const [packet] = (await once(socket!, 'data')) as [Buffer];
+    socket!.destroy();
+    server.close();
+    return packet;
+  });
+  return { port: (server.address() as AddressInfo).port, startup };
 }

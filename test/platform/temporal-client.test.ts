@@ -1,9 +1,16 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { loadConfig } from '../../platform/config.ts';
-import { createTemporalClient, createTemporalConnectionOptions } from '../../platform/temporal-client.ts';
+import {
+  connectTemporalWorker,
+  createTemporalClient,
+  createTemporalConnectionOptions,
+} from '../../platform/temporal-client.ts';
 
 describe('createTemporalConnectionOptions', () => {
   it('is plain text without TLS settings', () => {
@@ -61,6 +68,35 @@ describe('createTemporalClient', () => {
     await connection.close();
   });
 });
+
+describe('connectTemporalWorker', () => {
+  it('does not compress, wherever the server is', async () => {
+    const { port, calls } = await startRecorder();
+    // Not named as loopback is: to whoever goes by the name, this is another machine.
+    const connection = await connectTemporalWorker(loadConfig({ TEMPORAL_ADDRESS: `0.0.0.0:${port}` }));
+    await connection.close();
+    expect(calls.map((headers) => headers[':path'])).toContain(
+      '/temporal.api.workflowservice.v1.WorkflowService/GetSystemInfo',
+    );
+    for (const headers of calls) expect(headers).not.toHaveProperty('grpc-encoding');
+  });
+});
+
+/** Keeps the headers of each call, and answers with an empty message. */
+async function startRecorder(): Promise<{ port: number; calls: IncomingHttpHeaders[] }> {
+  const calls: IncomingHttpHeaders[] = [];
+  const server = createServer().on('stream', (stream, headers) => {
+    calls.push(headers);
+    stream.respond({ 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+    // Not compressed, and of no bytes.
+    stream.end(Buffer.alloc(5));
+  });
+  server.listen(0, '0.0.0.0');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return { port: (server.address() as AddressInfo).port, calls };
+}
 
 function connectWith(env: Record<string, string>) {
   return createTemporalConnectionOptions(loadConfig(env));

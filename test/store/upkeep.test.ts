@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { requestClose } from '../../store/closing.ts';
 import { openForContact } from '../../store/opening.ts';
@@ -10,6 +11,7 @@ import {
   readWaitingGauges,
 } from '../../store/upkeep.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { eventually } from '../support/eventually.ts';
 import { createStage, type Stage } from './stage.ts';
 import { insertWaiting } from './waiting-rows.ts';
 
@@ -128,6 +130,25 @@ test('the gauges count what is there', async () => {
     freeCapacityUnits: 1,
   });
   await own.drop();
+});
+
+test('the oldest transaction may be an idle one that has written, here or in another database', async () => {
+  for (const url of [database.url, inject('postgresUrl')]) {
+    const writer = new pg.Client({ connectionString: url });
+    await writer.connect();
+    await writer.query('BEGIN');
+    await writer.query('SELECT pg_current_xact_id()');
+    const ageSeconds = await eventually('the transaction grows old', async () => {
+      const { rows } = await writer.query<{ age: number }>(
+        'SELECT extract(epoch FROM clock_timestamp() - now())::float8 AS age',
+      );
+      return rows[0]!.age > 0.1 && rows[0]!.age;
+    });
+    // Idle it has no snapshot, so that it keeps no dead rows; but the feed waits for it.
+    const { oldestTransactionSeconds } = await readSystemGauges(database.pool);
+    expect(oldestTransactionSeconds).toBeGreaterThanOrEqual(ageSeconds);
+    await writer.end();
+  }
 });
 
 test('what waits is summed over all teams, and told by team only where there are not too many', async () => {
