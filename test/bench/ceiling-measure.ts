@@ -77,7 +77,7 @@ export interface Ceiling {
 
 /** Starts the worker of a variant. Closed loop: so many conversations are under way all the time, and the next begins when one is closed. */
 export async function startCeiling(engine: Engine, options: CeilingOptions): Promise<Ceiling> {
-  const { warmUpSeconds = 3, inFlight = 60 } = options;
+  const { warmUpSeconds = 8, inFlight = 60 } = options;
   const actors = await startActors(engine, options);
   const places: Place[] = Array.from({ length: inFlight }, () => ({ contact: '', left: 0 }));
 

@@ -19,7 +19,7 @@ export interface CeilingRunOptions {
 export const ceilingDefaults: CeilingRunOptions = {
   variants: Object.keys(ceilingVariants) as CeilingVariant[],
   seconds: 8,
-  warmUpSeconds: 3,
+  warmUpSeconds: 8,
   inFlight: 60,
 };
 
@@ -55,7 +55,7 @@ export async function runCeiling(
     tables: [tableOf(measured)],
     figures: { engine: engine.facts, variants: measured },
     verdicts: [],
-    faults: [],
+    faults: null,
   };
 }
 

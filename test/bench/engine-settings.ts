@@ -39,7 +39,7 @@ export async function runEngineSettings(
     tables: measured.map((each, index) => tableOf(groups[index]!, each)),
     figures: { settings: measured },
     verdicts: [],
-    faults: [],
+    faults: null,
   };
 }
 

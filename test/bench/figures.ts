@@ -6,8 +6,8 @@ export interface ScenarioReport {
   /** Everything that the tables say, and more. */
   readonly figures: unknown;
   readonly verdicts: readonly Verdict[];
-  /** Invariants found broken at the end: the run has failed, whatever its figures. */
-  readonly faults: readonly string[];
+  /** Invariants found broken at the end: the run has failed, whatever its figures. Null where there are no conversations to check. */
+  readonly faults: readonly string[] | null;
 }
 
 export interface Table {

@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- growth`: what a conversation and a message cost in a small house and in one that has grown, in the same run and in turns. The
  * grown one has a million contacts and ten million messages behind it. It is made once and kept
- * in the user's cache; every run leaves its own conversations there, which are few beside what is there.
+ * in the user's cache; every run leaves its own conversations there, which are few beside what is there. The small one is made anew.
  *
  * Two ways of measuring, since they see different things: the store alone, whose conversations are those of contacts picked at random from
  * all there are, so that hardly any page is where the last one was; and the whole system at a set rate.
@@ -94,13 +94,17 @@ interface Keeper {
 }
 
 /** A server of its own, whose settings are those of `npm start`, with one database a size. */
-async function openKeeper({ server, note }: BenchContext, { keptIn }: GrowthOptions): Promise<Keeper> {
+async function openKeeper(
+  { server, note }: BenchContext,
+  { keptIn, contacts: { small } }: GrowthOptions,
+): Promise<Keeper> {
   const kept = keptIn === null ? null : await startEmbeddedPostgres({ stateDir: keptIn, log: note });
 
   async function open(contacts: number): Promise<KeptPast> {
     const name = `past_${contacts}`;
     const databaseUrl = kept === null ? await server.createDatabase(name) : urlOf(kept.url, name);
     if (kept !== null) {
+      if (contacts === small) await runStatement(kept.url, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
       await runStatement(kept.url, `CREATE DATABASE ${name}`).catch((error: unknown) => {
         // duplicate_database: it is the one that was kept.
         if ((error as { code?: string }).code !== '42P04') throw error;

@@ -1,7 +1,7 @@
 /**
  * What ingest is compared with: a bare Fastify that puts the same row, with all columns of `messages`, into a plain table with its primary key
  * and the unique key that makes a repeated delivery harmless, in the same batches over the same connections, answered after the commit. It
- * checks no key and no body, has no contacts, order, partitions, foreign keys or events: what those cost is what the ratio prices.
+ * checks no key and no body, has no contacts, order, partitions or events: what those cost is what the ratio prices.
  */
 import { fastify } from 'fastify';
 import { createIngestPool } from '../../api/ingest.ts';
@@ -33,6 +33,7 @@ const anyId = newId();
 const batcher = createMicroBatcher<Row, string>({
   name: 'bare',
   maxInFlight: 4,
+  maxWaitMs: 0,
   keyOf: (row) => row.contact.externalId,
   async flush(rows) {
     await pool.query({

@@ -98,15 +98,19 @@ export async function findIngestFaults(
      SELECT coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(pending), 0)::bigint AS pending,
             count(*) FILTER (WHERE messages <> highest OR messages <> numbers OR messages <> last_sequence) AS gaps,
             (SELECT count(*) FROM message_keys WHERE workspace_id = $1) AS keys,
+            (SELECT count(*) FROM messages m
+             LEFT JOIN conversations v USING (workspace_id, contact_id)
+             WHERE workspace_id = $1 AND v.id IS DISTINCT FROM m.conversation_id) AS misplaced,
             (SELECT count(*) FROM events WHERE workspace_id = $1 AND type = 'message.received') AS events
      FROM contact`,
     [workspaceId],
   );
-  const { messages, pending, gaps, keys, events } = rows[0]!;
+  const { messages, pending, gaps, keys, events, misplaced } = rows[0]!;
   const faults: string[] = [];
   if (messages !== expected) faults.push(`${expected} messages were answered as stored, ${messages} are there`);
   if (keys !== messages) faults.push(`${messages} messages have ${keys} dedupe keys`);
   if (events !== messages) faults.push(`${messages} messages have ${events} events`);
+  if (misplaced !== 0) faults.push(`${misplaced} messages are not in their contact's conversation`);
   if (gaps !== 0) faults.push(`I5: ${gaps} contacts have gaps in their sequence`);
   if (pending !== 0) faults.push(`I1: ${pending} messages are in no conversation, though all were open`);
   return faults;

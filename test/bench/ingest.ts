@@ -69,6 +69,7 @@ async function openSite({ server, note }: BenchContext, options: IngestOptions) 
   const databaseUrl = await server.createDatabase('ingest');
   const config = loadConfig({ DATABASE_URL: databaseUrl });
   const pool = createPool(config, { applicationName: 'switchyard-bench' });
+  // For both ways of the store, so that only the batching tells them apart.
   const storePool = createIngestPool(config, createLogger({ ...config, logLevel: 'silent' }, 'bench'));
   const store = createIngest(storePool, createMetrics({ component: 'bench' }));
   note(`opening ${options.contacts} conversations`);
@@ -82,16 +83,19 @@ async function openSite({ server, note }: BenchContext, options: IngestOptions) 
 
   async function measure(way: Way, { seconds, run }: { seconds: number; run: string }): Promise<Measured> {
     const readCpu = startCpuMeter([
-      { name: 'server', pids: way.startsWith('store') ? [process.pid] : [way === 'bare' ? bare.pid : api.pid] },
+      ...(way.startsWith('store') ? [] : [{ name: 'server', pids: [way === 'bare' ? bare.pid : api.pid] }]),
       ...(postmaster === null ? [] : [{ name: 'PostgreSQL', pids: [postmaster] }]),
     ]);
     const { contacts, connections, batchConnections, batch } = options;
     const load = { contacts, seconds, run: `${run}-${way}` };
     if (way.startsWith('store')) {
-      const add = way === 'store single' ? (item: IngestItem) => ingestMessages(pool, [item]) : store.add.bind(store);
+      const add =
+        way === 'store single' ? (item: IngestItem) => ingestMessages(storePool, [item]) : store.add.bind(store);
+      const own = process.cpuUsage();
       const found = await loadStore(add, house, { ...load, callers: connections });
+      const { user, system } = process.cpuUsage(own);
       expected += found.messages;
-      return toMeasured(found, readCpu());
+      return toMeasured(found, [...readCpu(), { name: 'server', cpuMs: (user + system) / 1_000 }]);
     }
     const report = await runIngestLoad({
       ...load,

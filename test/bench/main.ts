@@ -85,7 +85,7 @@ async function main(): Promise<number> {
       const run = { ...Object.fromEntries(head), ...engine.facts(), seconds };
       writeFileSync(jsonFile, `${JSON.stringify({ run, figures, verdicts, faults }, null, 2)}\n`);
     }
-    return report.faults.length === 0 ? 0 : 1;
+    return (report.faults ?? []).length === 0 ? 0 : 1;
   } finally {
     await engine.stop();
     await server.stop();
@@ -206,10 +206,13 @@ function print({ tables, verdicts, faults }: ScenarioReport, seconds: number): v
   const parts = [
     ...tables.map(renderTable),
     ...(verdicts.length === 0 ? [] : [verdicts.map(renderVerdict).join('\n')]),
-    faults.length === 0
-      ? 'Invariants: all hold.'
-      : `Invariants broken, ${faults.length} times:\n${faults.slice(0, 20).join('\n')}`,
+    ...(faults === null ? [] : [describeFaults(faults)]),
     `${seconds} s in all.`,
   ];
   process.stdout.write(`\n${parts.join('\n\n')}\n`);
 }
+
+const describeFaults = (faults: readonly string[]): string =>
+  faults.length === 0
+    ? 'Invariants: all hold.'
+    : `Invariants broken, ${faults.length} times:\n${faults.slice(0, 20).join('\n')}`;
