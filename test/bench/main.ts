@@ -212,7 +212,7 @@ function print({ tables, verdicts, faults }: ScenarioReport, seconds: number): v
   process.stdout.write(`\n${parts.join('\n\n')}\n`);
 }
 
-const describeFaults = (faults: readonly string[]): string =>
-  faults.length === 0
-    ? 'Invariants: all hold.'
-    : `Invariants broken, ${faults.length} times:\n${faults.slice(0, 20).join('\n')}`;
+function describeFaults(faults: readonly string[]): string {
+  if (faults.length === 0) return 'Invariants: all hold.';
+  return `Invariants broken, ${faults.length} times:\n${faults.slice(0, 20).join('\n')}`;
+}
