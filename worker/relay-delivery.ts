@@ -45,9 +45,11 @@ const updateDeadlineMs = 5_000;
 const signalDeadlineMs = 10_000;
 /**
  * So many updates in a row unanswered mean that nobody works on the task queue. For a while it is not tried, or an outbox that drains
- * while the workers are away would wait 5 s for each of its contacts.
+ * while the workers are away would wait 5 s for each of its contacts. As many as the relay has under way: where somebody works, slowly, one of
+ * them is answered. With 8, a stall of some seconds on a busy machine was followed by a quarter of a minute of signals, which cost more, and half as
+ * much was completed.
  */
-const maxUnanswered = 8;
+const maxUnanswered = 64;
 const pauseMs = 15_000;
 
 export function createDelivery({ client, taskQueue, maxHistoryEvents, metrics }: DeliveryOptions): Delivery {

@@ -107,9 +107,9 @@ test('a worker of the build before refuses the update: it is told by signal, at 
 test('with nobody at work each is told durably; after some in vain no update is tried for a while', async () => {
   await begin();
   await actors.stopWorker();
-  const contacts = await Promise.all(Array.from({ length: 10 }, () => scene.write(newId())));
+  const contacts = await Promise.all(Array.from({ length: 70 }, () => scene.write(newId())));
   await Promise.all(contacts.map(({ contactId }) => tell(contactId)));
-  expect(await calls()).toEqual({ update: 0, signal: 10 });
+  expect(await calls()).toEqual({ update: 0, signal: 70 });
   const { contactId } = await scene.write(newId());
   const beganAt = performance.now();
   await tell(contactId);
