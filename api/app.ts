@@ -6,6 +6,7 @@ import { documentRoutes } from './documentation.ts';
 import { answerClientError, answerErrors, sendProblem } from './error-answers.ts';
 import { measureRequests } from './http-metrics.ts';
 import { limitRates } from './rate-limits.ts';
+import { createRequestIds } from './request-ids.ts';
 import { agentsRoutes } from './routes/agents.ts';
 import { channelsRoutes } from './routes/channels.ts';
 import { closeCategoriesRoutes } from './routes/close-categories.ts';
@@ -33,6 +34,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     logController: new LogController({ disableRequestLogging: true }),
     // A logger of its own for each request took 4 % of the time of a message, and only failures are logged: they name their request.
     childLoggerFactory: (logger) => logger,
+    genReqId: createRequestIds(),
     bodyLimit: 256 * 1024,
     requestTimeout: 30_000,
     // Whoever is connected already is served while the app closes; new connections are refused by then.

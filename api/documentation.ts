@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance, RouteOptions } from 'fastify';
+import { problemResponses } from './schemas.ts';
 
 const tags = [
   { name: 'Messages', description: 'What contacts write' },
@@ -37,9 +38,11 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
         description:
           'Routing of inbound customer conversations. Ids are UUIDv7, times ISO 8601 in UTC, errors problem+json (RFC 9457). ' +
           'Lists answer `{items, nextCursor}`; send nextCursor as `cursor` to get the next page.\n\n' +
-          'Where the operator limits the rate of a key, every answer has RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset ' +
-          '(seconds); what is too much is refused with 429 and Retry-After, and nothing of it is processed. A message of a batch counts like a ' +
-          'request of its own. Wherever an answer has Retry-After, the same request may be sent again after that many seconds.',
+          'Where the operator limits the rate of a key, answers to calls that the key may make have RateLimit-Limit, RateLimit-Remaining and ' +
+          'RateLimit-Reset (seconds); those without a valid key, or without its scope, have not. What is too much is refused with 429 and ' +
+          'Retry-After, and nothing of it is processed or counted. A message of a batch counts like a request of its own. Wherever an answer ' +
+          'has Retry-After, the same request may be sent again after that many seconds.\n\n' +
+          'Errors of 5xx have a `requestId`, by which the operator finds their cause in the log.',
         license: { name: 'MIT', identifier: 'MIT' },
       },
       servers: [{ url: '/', description: 'This server' }],
@@ -68,15 +71,20 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 }
 
+const METHODS_WITH_BODY = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
+
 function describeRoute(route: RouteOptions): void {
   const { scope } = route.config ?? {};
   const { tags: routeTags, summary, description } = route.schema ?? {};
   if (scope === undefined || routeTags === undefined || summary === undefined) {
     throw new Error(`${String(route.method)} ${route.url} needs config.scope, schema.tags and schema.summary`);
   }
+  const response = route.schema?.response as Record<string, unknown> | undefined;
   const needs = scope === 'admin' ? 'Needs a key of scope `admin`.' : `Needs a key of scope \`${scope}\` or \`admin\`.`;
   route.schema = {
     ...route.schema,
+    // Also where the schema asks for no body: what is sent is read first.
+    ...(METHODS_WITH_BODY.has(String(route.method)) && { response: { ...problemResponses(413, 415), ...response } }),
     security: [{ bearer: [] }],
     description: description === undefined ? needs : `${description}\n\n${needs}`,
   };

@@ -4,8 +4,16 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { BatcherClosedError, QueueFullError } from '../platform/micro-batcher.ts';
 import { isDatabaseUnavailable } from '../platform/pool.ts';
-import { PROBLEM_CONTENT_TYPE, Problem, problem, type FieldFault, type ProblemName } from './problems.ts';
+import {
+  PROBLEM_CONTENT_TYPE,
+  Problem,
+  problem,
+  type FieldFault,
+  type ProblemBody,
+  type ProblemName,
+} from './problems.ts';
 import type { ValidationFault } from './fault-words.ts';
+import type { Principal } from './principal.ts';
 import { describeFaults } from './validation.ts';
 
 export function answerErrors(app: FastifyInstance): void {
@@ -18,11 +26,19 @@ export function answerErrors(app: FastifyInstance): void {
 /** Also for errors that Fastify meets before there is a route (`frameworkErrors`). */
 export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const answer = toProblem(error);
-  if (answer.statusCode >= 500) logFailure(answer, error, request);
+  if (answer.statusCode >= 500) logFailure(answer, request);
   if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', answer.retryAfterSeconds);
   if (answer.statusCode === 401) reply.header('www-authenticate', 'Bearer');
   // Serialised here: the route's own serialisers know its successes only.
-  return reply.code(answer.statusCode).type(PROBLEM_CONTENT_TYPE).send(JSON.stringify(answer.body));
+  return reply
+    .code(answer.statusCode)
+    .type(PROBLEM_CONTENT_TYPE)
+    .send(JSON.stringify(viewProblem(answer, request)));
+}
+
+/** The body of the answer. What failed on our side names the request, by which the log has the cause. */
+export function viewProblem({ body, statusCode }: Problem, { id: requestId }: FastifyRequest): ProblemBody {
+  return statusCode >= 500 ? { ...body, requestId } : body;
 }
 
 /** The catalogue's entry for whatever was thrown. What is not foreseen is `internal`, and tells the caller nothing more. */
@@ -81,10 +97,21 @@ const SOCKET_PROBLEMS: Record<string, ProblemName> = {
   HPE_HEADER_OVERFLOW: 'headers_too_large',
 };
 
-function logFailure(answer: Problem, error: Error, request: FastifyRequest): void {
+/** One line for an answer of 5xx, or for what failed so within a batch. */
+export function logFailure(failure: Problem, request: FastifyRequest): void {
   const { id: requestId, method, routeOptions } = request;
-  const context = { requestId, problem: answer.problemName, method, route: routeOptions.url };
+  // Nobody, where the key could not be looked up.
+  const principal = request.principal as Principal | null;
+  const context = {
+    requestId,
+    workspaceId: principal?.workspaceId,
+    keyId: principal?.keyId,
+    problem: failure.problemName,
+    method,
+    route: routeOptions.url,
+  };
+  const error = (failure.cause ?? failure) as Error;
   // A load peak or a lost database answers thousands of requests alike: one short line each, the stack only for bugs.
-  if (answer.problemName === 'internal') request.log.error({ ...context, err: error }, 'request failed');
+  if (failure.problemName === 'internal') request.log.error({ ...context, err: error }, 'request failed');
   else request.log.warn({ ...context, reason: error.message }, 'request refused');
 }

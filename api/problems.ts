@@ -89,6 +89,8 @@ export interface ProblemBody {
   retryable: boolean;
   detail?: string;
   errors?: FieldFault[];
+  /** Of an answer of 5xx: `requestId` of its line in the log. */
+  requestId?: string;
   [member: string]: unknown;
 }
 

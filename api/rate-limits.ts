@@ -25,8 +25,7 @@ export function limitRates(
   }
   const buckets = createRateBuckets({ perSecond: rateLimitPerSecond, burst: rateLimitBurst });
 
-  function take(request: FastifyRequest, reply: FastifyReply, count: number): void {
-    const { isTaken, remaining, resetSeconds, retryAfterSeconds } = buckets.take(request.principal.keyId, count);
+  function answer(reply: FastifyReply, { isTaken, remaining, resetSeconds, retryAfterSeconds }: TokensTaken): void {
     reply.header('ratelimit-limit', rateLimitBurst);
     reply.header('ratelimit-remaining', remaining);
     reply.header('ratelimit-reset', resetSeconds);
@@ -37,23 +36,28 @@ export function limitRates(
   }
 
   app.decorateRequest('takeTokens', function (this: FastifyRequest, reply: FastifyReply, count: number) {
-    take(this, reply, count);
+    answer(reply, buckets.takeInstead(this.principal.keyId, 1, count));
   });
   app.addHook('onRequest', (request, reply, done) => {
-    if (request.routeOptions.config.scope !== undefined) take(request, reply, 1);
+    if (request.routeOptions.config.scope !== undefined) answer(reply, buckets.take(request.principal.keyId, 1));
     done();
   });
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** For what a request holds beyond the first. Throws the problem `rate_limited`, and then has taken nothing. */
+    /**
+     * For a request that holds so many messages, in place of the one token that it took when it came. Throws the problem
+     * `rate_limited`, and then the request has taken nothing, else its own repetitions would keep the bucket from ever holding it.
+     */
     takeTokens(reply: FastifyReply, count: number): void;
   }
 }
 
 export interface RateBuckets {
   take(key: string, count: number): TokensTaken;
+  /** Gives back what was taken before, and takes `count`: all of them or none. */
+  takeInstead(key: string, before: number, count: number): TokensTaken;
 }
 
 export interface TokensTaken {
@@ -99,17 +103,23 @@ export function createRateBuckets(options: RateBucketOptions): RateBuckets {
     }
   }
 
+  function takeFrom(bucket: { tokens: number }, count: number): TokensTaken {
+    const isTaken = bucket.tokens >= count;
+    if (isTaken) bucket.tokens -= count;
+    return {
+      isTaken,
+      remaining: Math.floor(bucket.tokens),
+      resetSeconds: Math.ceil((burst - bucket.tokens) / perSecond),
+      retryAfterSeconds: Math.max(1, Math.ceil((Math.min(count, burst) - bucket.tokens) / perSecond)),
+    };
+  }
+
   return {
-    take(key, count) {
+    take: (key, count) => takeFrom(refill(key), count),
+    takeInstead(key, before, count) {
       const bucket = refill(key);
-      const isTaken = bucket.tokens >= count;
-      if (isTaken) bucket.tokens -= count;
-      return {
-        isTaken,
-        remaining: Math.floor(bucket.tokens),
-        resetSeconds: Math.ceil((burst - bucket.tokens) / perSecond),
-        retryAfterSeconds: Math.max(1, Math.ceil((Math.min(count, burst) - bucket.tokens) / perSecond)),
-      };
+      bucket.tokens = Math.min(burst, bucket.tokens + before);
+      return takeFrom(bucket, count);
     },
   };
 }

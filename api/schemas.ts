@@ -137,13 +137,16 @@ export const ProblemSchema = Type.Object(
         }),
       ),
     ),
+    requestId: Type.Optional(
+      Type.String({ description: 'With 5xx: name it when you ask the operator, whose log has the cause under it' }),
+    ),
   },
   { additionalProperties: true, description: 'RFC 9457 problem' },
 );
 
 /**
  * Response entries for the errors an operation can answer with: `response: { 200: View, ...errorResponses(404, 409) }`.
- * 400, 401, 403, 429, 500 and 503 are always among them.
+ * 400, 401, 403, 429, 500 and 503 are always among them, and documentation.ts adds 413 and 415 where a body may be sent.
  */
 export function errorResponses(...statuses: number[]): Record<never, never> {
   return problemResponses(400, 401, 403, 429, 500, 503, ...statuses);
@@ -157,11 +160,29 @@ export function problemResponses(...statuses: number[]): Record<never, never> {
 }
 
 function errorResponse(status: number) {
+  const headers = HEADERS[status];
   return {
     description: STATUS_WORDS[status] ?? 'Error',
+    ...(headers === undefined ? {} : { headers }),
     content: { [PROBLEM_CONTENT_TYPE]: { schema: ProblemSchema } },
   };
 }
+
+const seconds = (description: string) => Type.Integer({ minimum: 0, description });
+
+const retryAfter = { 'Retry-After': seconds('Seconds after which the same request may be sent again') };
+
+const HEADERS: Record<number, Record<string, TSchema>> = {
+  429: {
+    ...retryAfter,
+    'RateLimit-Limit': Type.Integer({
+      description: 'How many the key may send at once. As the next two: only where a rate is set',
+    }),
+    'RateLimit-Remaining': Type.Integer({ description: 'How many it may send now' }),
+    'RateLimit-Reset': seconds('Seconds until it may send as many at once again as RateLimit-Limit says'),
+  },
+  503: retryAfter,
+};
 
 const STATUS_WORDS: Record<number, string> = {
   400: 'The request is not valid',
@@ -170,8 +191,9 @@ const STATUS_WORDS: Record<number, string> = {
   404: 'Not found',
   409: 'Conflict',
   413: 'The body is too large',
+  415: 'The body is not sent as application/json',
   422: 'The request names something that does not exist or lacks something',
-  429: 'Too many requests with this key; Retry-After tells when to try again',
+  429: 'Too many requests, or event streams, with this key',
   500: 'Something went wrong here',
   503: 'Overloaded or the database cannot be reached; try again',
 };

@@ -17,8 +17,8 @@ export interface Draft {
   identityIsNew: boolean;
 }
 
-// Each lookup is a subquery that cannot be flattened (OFFSET 0), so that it goes by its key for each item, whatever the planner believes of
-// the tables. Plans are made once a connection: those of plain joins, made while the tables were small, read all keys of messages for each batch.
+// Each lookup is a subquery that cannot be flattened (OFFSET 0), so that it goes by its key for each item, on connections that read no table from end
+// to end (platform/pool.ts). Plans are made once a connection: those of plain joins, made while the tables were small, read all keys of messages for each batch.
 const resolveSql = `
   SELECT ch.id AS channel_id, ci.contact_id AS identity_contact_id, c.id AS named_contact_id,
          k.contact_id AS key_contact_id, k.message_id
@@ -166,7 +166,10 @@ const insertIdentitiesSql = `
 const readIdentitiesSql = `
   SELECT ci.contact_id
   FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS i (workspace_id, channel_id, external_id, position)
-  JOIN contact_identities ci USING (workspace_id, channel_id, external_id)
+  LEFT JOIN LATERAL (
+    SELECT contact_id FROM contact_identities
+    WHERE workspace_id = i.workspace_id AND channel_id = i.channel_id AND external_id = i.external_id OFFSET 0
+  ) ci ON true
   ORDER BY i.position`;
 
 /** Makes the contacts that are not known yet. One of whom no message is stored after all is as good as one who has not written for long. */
@@ -191,11 +194,12 @@ export async function resolveNewIdentities(
   });
   if (inserted.rowCount === sorted.length) return;
   // Others met some of them first.
-  const { rows } = await pool.query<{ contact_id: string }>({
+  const { rows } = await pool.query<{ contact_id: string | null }>({
     name: 'read-contact-identities',
     text: readIdentitiesSql,
     values: identities,
   });
+  if (rows.some((row) => row.contact_id === null)) throw new ConcurrentChange('an identity was undone by a crash');
   const owners = new Map(sorted.map((draft, i) => [identityKey(draft.item, draft.channelId), rows[i]!.contact_id]));
   for (const draft of fresh) {
     draft.contactId = owners.get(identityKey(draft.item, draft.channelId))!;

@@ -10,8 +10,7 @@
  * - The same delivery comes again after its message is gone: dedupe keys go with the messages, so it is a new message. Keys go first, as
  *   a key without a message would have no answer. A worker that ends in between is followed by one that starts that month anew.
  * - Others wait for the locks: each is asked for 100 ms only, since whoever comes later queues behind the one who asks; what did not get it
- *   comes again with the next round. `DETACH … CONCURRENTLY` would not lock, but PostgreSQL refuses it where there is a default partition;
- *   plain `DETACH` and then `DROP` lock also contacts and conversations, which the drop of an attached partition leaves alone.
+ *   comes again with the next round. `DETACH … CONCURRENTLY` would not lock, but PostgreSQL refuses it where there is a default partition.
  */
 import type pg from 'pg';
 import { isConflict, withTransaction, type Queryable } from '../platform/pool.ts';

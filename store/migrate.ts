@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
+import { retryOnConflict } from '../platform/pool.ts';
 
 /**
  * Brings the database's schema up to date and returns the names of the migrations it ran. Each migration is one transaction together
@@ -14,18 +15,25 @@ export async function migrate(databaseUrl: string, log: (line: string) => void =
   await client.connect();
   try {
     await refuseOldServer(client);
-    const migrations = await runner({
-      dbClient: client,
-      // Beside this file in the repository and in the build alike, whatever the working directory.
-      dir: fileURLToPath(new URL('./migrations', import.meta.url)),
-      migrationsTable: 'schema_migrations',
-      direction: 'up',
-      checkOrder: true,
-      singleTransaction: false,
-      advisoryLockMode: 'wait',
-      logger: { debug: () => {}, info: log, warn: log, error: log },
-    });
-    return migrations.map(({ name }) => name);
+    const names: string[] = [];
+    for (;;) {
+      // One that meets running processes may be who is chosen to end a deadlock, or wait in vain for a lock; it was then undone as a whole.
+      const [migration] = await retryOnConflict(() =>
+        runner({
+          dbClient: client,
+          // Beside this file in the repository and in the build alike, whatever the working directory.
+          dir: fileURLToPath(new URL('./migrations', import.meta.url)),
+          migrationsTable: 'schema_migrations',
+          direction: 'up',
+          count: 1,
+          checkOrder: true,
+          advisoryLockMode: 'wait',
+          logger: { debug: () => {}, info: log, warn: log, error: log },
+        }),
+      );
+      if (migration === undefined) return names;
+      names.push(migration.name);
+    }
   } finally {
     await client.end();
   }

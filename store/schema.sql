@@ -387,6 +387,7 @@ CREATE OR REPLACE FUNCTION public.store_messages(workspace_ids uuid[], message_i
  LANGUAGE plpgsql
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
   last_sequences bigint[];
@@ -410,6 +411,10 @@ BEGIN
          array_agg(coalesce(n.open_conversation_id, nothing) ORDER BY n.position)
   INTO last_sequences, open_ids
   FROM numbered n;
+  -- One whose insertion, for which no disk was waited, was undone by a crash.
+  IF cardinality(last_sequences) IS DISTINCT FROM cardinality(touched_ids) THEN
+    RAISE EXCEPTION 'a contact is gone' USING ERRCODE = 'serialization_failure';
+  END IF;
 
   -- After whatever happened under the lock before: a message is older than the quiet of its conversation exactly if it did not find it quiet.
   now_under_lock := clock_timestamp();
@@ -430,6 +435,8 @@ BEGIN
   ), claimed AS (
     INSERT INTO message_keys (workspace_id, channel_id, external_id, contact_id, message_id)
     SELECT m.workspace_id, m.channel_id, m.external_id, m.contact_id, m.id FROM message m
+    -- Who stores the same keys for other contacts then waits, and does not deadlock.
+    ORDER BY m.channel_id, m.external_id COLLATE "C"
   ), stored AS (
     INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, channel_id, external_id,
                           text, attachments, sent_at, received_at)

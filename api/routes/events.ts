@@ -5,6 +5,7 @@ import type { ApiDeps } from '../dependencies.ts';
 import { createEventStreams, type EventStreams } from '../event-streams.ts';
 import { problem } from '../problems.ts';
 import { errorResponses, listQueryProperties } from '../schemas.ts';
+import { createStreamPlaces } from '../stream-places.ts';
 import { EventView, viewEvent } from '../views.ts';
 
 const CURSOR = /^[0-9]{1,15}$/;
@@ -12,21 +13,14 @@ const CURSOR = /^[0-9]{1,15}$/;
 /** How long a client may take to read the end of its stream when the server shuts down. */
 const CLOSE_GRACE_MS = 1000;
 
-/**
- * A slow reader holds a page of 100 events and what its socket buffers, some 100 KB at the most, so that all of them together stay below
- * 100 MB; and one key must not take the places of all.
- */
-const MAX_STREAMS = 1_000;
-export const MAX_STREAMS_PER_KEY = 100;
-
 /** How often a stream asks whether its key still holds: that much longer than requests it may go on after a revocation. */
 const KEY_CHECK_MS = 1_000;
 
 export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
-  const { feed, logger } = deps;
+  const { feed, logger, metrics } = deps;
   return async (app) => {
     const open = new Set<OpenStream>();
-    const openByKey = new Map<string, number>();
+    const places = createStreamPlaces(metrics);
     const streams = createEventStreams({
       feed,
       formatEvent: (event) => `id: ${event.id}\ndata: ${JSON.stringify(viewEvent(event))}\n\n`,
@@ -75,30 +69,22 @@ export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
                 'text/event-stream': { schema: Type.String() },
               },
             },
-            ...errorResponses(503),
+            ...errorResponses(),
           },
         },
       },
       async (request, reply) => {
-        const { workspaceId } = request.principal;
-        const { after, limit } = request.query;
         if (wantsStream(request)) {
-          const { keyId } = request.principal;
-          const ofKey = openByKey.get(keyId) ?? 0;
-          if (ofKey >= MAX_STREAMS_PER_KEY) throw problem('too_many_streams');
-          if (open.size >= MAX_STREAMS) throw problem('streams_full');
-          const stream = openStream(deps, streams, { request, reply, after: readCursor(request, after) });
+          const after = readCursor(request, request.query.after);
+          // There is nobody to answer any more.
+          if (!places.take(request.principal.keyId, request.raw.socket)) return reply.hijack();
+          const stream = openStream(deps, streams, { request, reply, after });
           open.add(stream);
-          openByKey.set(keyId, ofKey + 1);
-          reply.raw.once('close', () => {
-            open.delete(stream);
-            const left = openByKey.get(keyId)! - 1;
-            if (left === 0) openByKey.delete(keyId);
-            else openByKey.set(keyId, left);
-          });
+          void stream.closed.then(() => open.delete(stream));
           return reply;
         }
-        const events = await feed.readEvents(workspaceId, Number(after ?? 0), limit);
+        const { after, limit } = request.query;
+        const events = await feed.readEvents(request.principal.workspaceId, Number(after ?? 0), limit);
         return { items: events.map(viewEvent), nextCursor: String(events.at(-1)?.id ?? after ?? 0) };
       },
     );
@@ -106,19 +92,23 @@ export function eventsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
 }
 
 interface OpenStream {
+  /** Resolves when the connection has closed. */
+  readonly closed: Promise<void>;
   close(): Promise<void>;
 }
 
 /**
  * Fastify pipes the stream, and so reads it only as fast as the client does. It ends when the client leaves, the key is revoked, or
- * the server closes; a client that does not read its end is cut off.
+ * the server closes; a client that does not read its end is cut off. The connection must be open, and ends with the stream.
  */
 function openStream(
   { keys, logger }: ApiDeps,
   streams: EventStreams,
   { request, reply, after }: { request: FastifyRequest; reply: FastifyReply; after: number | null },
 ): OpenStream {
+  const { socket } = request.raw;
   const ending = new AbortController();
+  const events = Readable.from(streams.listen(request.principal.workspaceId, after, ending.signal));
   const key = request.headers.authorization?.replace(/^Bearer +/i, '').trim() ?? '';
   const keyCheck = setInterval(() => {
     keys.authenticate(key).then(
@@ -127,24 +117,27 @@ function openStream(
     );
   }, KEY_CHECK_MS);
   const closed = new Promise<void>((resolve) => {
-    reply.raw.once('close', () => {
+    socket.once('close', () => {
       clearInterval(keyCheck);
       ending.abort();
+      // Fastify does it only for an answer whose turn on its connection has come.
+      events.destroy();
       resolve();
     });
   });
   reply
     .header('content-type', 'text/event-stream; charset=utf-8')
     .header('cache-control', 'no-store')
-    // Else a closing server would wait for the connection to be used again.
+    // Else a closing server would wait for the connection to be used again, and the place would stay taken.
     .header('connection', 'close')
     // For nginx, which otherwise collects what should arrive at once.
     .header('x-accel-buffering', 'no')
-    .send(Readable.from(streams.listen(request.principal.workspaceId, after, ending.signal)));
+    .send(events);
   return {
+    closed,
     close: async () => {
       ending.abort();
-      const cutOff = setTimeout(() => reply.raw.destroy(), CLOSE_GRACE_MS);
+      const cutOff = setTimeout(() => socket.destroy(), CLOSE_GRACE_MS);
       await closed;
       clearTimeout(cutOff);
     },

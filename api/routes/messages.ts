@@ -3,8 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { getMessage } from '../../store/messages.ts';
 import type { AcceptedMessage, IngestItem, IngestResult } from '../../store/ingest.ts';
 import type { ApiDeps } from '../dependencies.ts';
-import { toProblem } from '../error-answers.ts';
-import { Problem, problem, type FieldFault, type ProblemBody } from '../problems.ts';
+import { logFailure, toProblem, viewProblem } from '../error-answers.ts';
+import { Problem, problem, type FieldFault } from '../problems.ts';
 import { Body, Id, IdParams, NullableId, ProblemSchema, SafeText, TimestampInput, errorResponses } from '../schemas.ts';
 import { findSchemaFaults, findUnstorable } from '../validation.ts';
 import { MessageView, viewMessage } from '../views.ts';
@@ -90,7 +90,7 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
           summary: 'Take in a message',
           description: 'Answers after the message is stored. Repeating a delivery is harmless.',
           body: MessageInput,
-          response: { 202: Accepted, ...errorResponses(409, 413, 422) },
+          response: { 202: Accepted, ...errorResponses(409, 422) },
         },
       },
       async (request, reply) => {
@@ -116,14 +116,13 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
           body: BatchEnvelope,
           response: {
             202: Type.Object({ results: Type.Array(BatchResult) }),
-            ...errorResponses(413),
+            ...errorResponses(),
           },
         },
       },
       async (request, reply) => {
         const { messages } = request.body;
-        // The request itself was the first.
-        request.takeTokens(reply, messages.length - 1);
+        request.takeTokens(reply, messages.length);
         return takeInBatch(request, reply, messages);
       },
     );
@@ -165,9 +164,11 @@ export function messagesRoutes({ pool, ingest }: ApiDeps): FastifyPluginAsyncTyp
       // Nothing of it was stored for want of room or of the database: the answer that every client knows how to take.
       const [first] = results;
       if (first instanceof Problem && first.statusCode === 503 && results.every(isUnavailable)) throw first;
-      return reply
-        .code(202)
-        .send({ results: results.map((result) => (result instanceof Problem ? viewFault(result) : result)) });
+      logFailures(results, request);
+      const views = results.map((result) =>
+        result instanceof Problem ? { error: viewProblem(result, request) } : result,
+      );
+      return reply.code(202).send({ results: views });
     }
   };
 }
@@ -198,8 +199,13 @@ function viewAccepted({ messageId, contactId, conversationId, sequence, duplicat
 
 const isUnavailable = (result: object): boolean => result instanceof Problem && result.statusCode === 503;
 
-function viewFault(fault: Problem): { error: ProblemBody } {
-  return { error: fault.body };
+/** One line for each kind: hundreds of a batch fail alike. */
+function logFailures(results: object[], request: FastifyRequest): void {
+  const kinds = new Map<string, Problem>();
+  for (const result of results) {
+    if (result instanceof Problem && result.statusCode >= 500) kinds.set(result.problemName, result);
+  }
+  for (const failure of kinds.values()) logFailure(failure, request);
 }
 
 function describeRefusal(kind: Exclude<IngestResult['kind'], 'accepted'>): Problem {

@@ -78,7 +78,7 @@ describe('the OpenAPI document', () => {
     tags?: string[];
     summary?: string;
     security?: unknown[];
-    responses: Record<string, { content?: Record<string, unknown> }>;
+    responses: Record<string, { content?: Record<string, unknown>; headers?: Record<string, unknown> }>;
   }
 
   test('every operation has a tag, a summary, its security and its errors', async () => {
@@ -99,7 +99,13 @@ describe('the OpenAPI document', () => {
           expect(Object.keys(response.content ?? {})).toEqual(['application/problem+json']);
         if (!path.startsWith('/v1/')) continue;
         expect(operation.security, name).toEqual([{ bearer: [] }]);
-        expect(errors.map(([status]) => status)).toEqual(expect.arrayContaining(['400', '401', '403', '500']));
+        const ofBody = method === 'get' ? [] : ['413', '415'];
+        const expected = ['400', '401', '403', ...ofBody, '429', '500', '503'];
+        expect(errors.map(([status]) => status)).toEqual(expect.arrayContaining(expected));
+        const { 429: tooMany, 503: unavailable } = operation.responses;
+        const rate = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'Retry-After'];
+        expect(Object.keys(tooMany?.headers ?? {}).toSorted(), name).toEqual(rate);
+        expect(Object.keys(unavailable?.headers ?? {}), name).toEqual(['Retry-After']);
       }
     }
   });

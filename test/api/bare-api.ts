@@ -5,6 +5,7 @@ import { buildApp } from '../../api/app.ts';
 import { createIngest } from '../../api/ingest.ts';
 import { createKeyCache } from '../../api/key-cache.ts';
 import { loadConfig } from '../../platform/config.ts';
+import type { Logger } from '../../platform/logger.ts';
 import { createMetrics, type Metrics } from '../../platform/metrics.ts';
 import { createPool } from '../../platform/pool.ts';
 import { createEventFeed } from '../../store/events.ts';
@@ -33,13 +34,17 @@ export interface Answer {
 }
 
 /** The whole app over a real pool, without a socket. The pool stays the caller's. */
-export async function startApi(pool: pg.Pool, env: Record<string, string> = {}): Promise<ApiUnderTest> {
+export async function startApi(
+  pool: pg.Pool,
+  env: Record<string, string> = {},
+  logger: Logger = pino({ level: 'silent' }),
+): Promise<ApiUnderTest> {
   const metrics = createMetrics({ component: 'api' });
   const ingest = createIngest(pool, metrics);
   const app = await buildApp({
     config: loadConfig(env),
     pool,
-    logger: pino({ level: 'silent' }),
+    logger,
     metrics,
     ingest,
     feed: createEventFeed(pool),

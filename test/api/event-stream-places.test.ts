@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
-import { MAX_STREAMS_PER_KEY } from '../../api/routes/events.ts';
+import { MAX_STREAMS_PER_KEY } from '../../api/stream-places.ts';
 import { eventually } from '../support/eventually.ts';
 import { startWorkspaceApi, type WorkspaceApi } from './workspace-api.ts';
 

@@ -1,7 +1,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { recordEvents } from '../../store/events.ts';
-import { MAX_STREAMS_PER_KEY } from '../../api/routes/events.ts';
+import { MAX_STREAMS_PER_KEY } from '../../api/stream-places.ts';
 import { startWorkspaceApi, type WorkspaceApi } from './workspace-api.ts';
 
 let api: WorkspaceApi;

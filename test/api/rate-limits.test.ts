@@ -19,6 +19,20 @@ describe('a bucket of tokens', () => {
     expect(buckets.take('a', 21)).toMatchObject({ isTaken: false, remaining: 20 });
   });
 
+  it('takes for a batch in place of what its request took, and nothing when it is refused', () => {
+    let time = 0;
+    const buckets = createRateBuckets({ perSecond: 1, burst: 500, now: () => time });
+    buckets.take('a', 500);
+    for (let tries = 0; tries < 3; tries += 1) {
+      time += 1_000;
+      expect(buckets.take('a', 1).isTaken).toBe(true);
+      expect(buckets.takeInstead('a', 1, 500)).toMatchObject({ isTaken: false, retryAfterSeconds: 499 - tries });
+    }
+    time += 497_000;
+    expect(buckets.take('a', 1).isTaken).toBe(true);
+    expect(buckets.takeInstead('a', 1, 500)).toMatchObject({ isTaken: true, remaining: 0 });
+  });
+
   it('forgets who has a full bucket, and nobody else', () => {
     let time = 0;
     const buckets = createRateBuckets({ perSecond: 1, burst: 5, maxKeys: 2, now: () => time });
@@ -61,13 +75,22 @@ describe('an API that limits the rate of a key', () => {
     expect(refused.body).toMatchObject({ type: 'urn:switchyard:problem:rate_limited', retryable: true });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(100);
     expect(Number(refused.headers['ratelimit-reset'])).toBeGreaterThan(200);
+    // A token a second: what is missing of the batch is as many seconds, and repetitions do not make it more.
+    let missing = 400 - Number(refused.headers['ratelimit-remaining']);
+    expect(Number(refused.headers['retry-after'])).toBe(missing);
+    for (let tries = 0; tries < 5; tries += 1) {
+      const { status, headers } = await write(400);
+      expect([status, headers['retry-after']]).toEqual([429, String(400 - Number(headers['ratelimit-remaining']))]);
+      expect(Number(headers['retry-after'])).toBeLessThanOrEqual(missing);
+      missing = Number(headers['retry-after']);
+    }
     const { rows } = await database.pool.query('SELECT count(*) FROM messages WHERE workspace_id = $1', [workspaceId]);
     expect(rows).toEqual([{ count: 300 }]);
 
     // Another key has its own.
     const other = await api.call('POST', '/v1/messages', { key: keys.admin, body: createMessage() });
     expect(other.status).toBe(202);
-    expect(await api.metrics.registry.metrics()).toMatch(/rate_limited_total\{[^}]*\} 1\n/);
+    expect(await api.metrics.registry.metrics()).toMatch(/rate_limited_total\{[^}]*\} 6\n/);
   });
 
   it('refuses single requests when the bucket is empty, before it reads their body', async () => {

@@ -18,6 +18,7 @@ export async function startWorkspaceApi() {
   const api = await startApi(pool);
   return {
     app: api.app,
+    metrics: api.metrics,
     pool,
     workspace: () => prepareWorkspace(pool, api),
     stop: async () => {

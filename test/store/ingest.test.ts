@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { createChannel } from '../../store/channels.ts';
 import { getContact } from '../../store/contacts.ts';
+import { shardOf } from '../../store/outbox.ts';
 import { ingestMessages, type AcceptedMessage, type IngestItem, type IngestResult } from '../../store/ingest.ts';
 import { requestClose } from '../../store/closing.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -28,6 +29,8 @@ test('the first message of a contact is stored, pending, with one nudge for its 
   const message = await stage.write(contact);
   expect(message).toMatchObject({ sequence: 1, conversationId: null, duplicate: false });
   expect(await stage.nudgesOf(message.contactId)).toEqual([null]);
+  const { rows } = await database.pool.query('SELECT shard FROM outbox WHERE contact_id = $1', [message.contactId]);
+  expect(rows).toEqual([{ shard: shardOf(message.contactId) }]);
 });
 
 test('a batch keeps its order, and its contacts are told once each', async () => {
