@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { LogController, fastify, type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
 import { authenticateRequests } from './authentication.ts';
 import { drainConnections } from './connection-drain.ts';
@@ -5,6 +6,7 @@ import type { ApiDeps } from './dependencies.ts';
 import { documentRoutes } from './documentation.ts';
 import { answerClientError, answerErrors, sendProblem } from './error-answers.ts';
 import { measureRequests } from './http-metrics.ts';
+import { problem } from './problems.ts';
 import { limitRates } from './rate-limits.ts';
 import { createRequestIds } from './request-ids.ts';
 import { agentsRoutes } from './routes/agents.ts';
@@ -76,9 +78,11 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 function acceptJsonOnly(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   const parseJson = app.getDefaultJsonParser('error', 'error');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body: string, done) => {
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     // Many clients name the type even when they send nothing; whether a body is needed is the schema's business.
-    if (body === '') done(null, undefined);
-    else void parseJson(request, body, done);
+    if (body.length === 0) done(null, undefined);
+    // Decoded regardless, it would be stored with other characters than were sent.
+    else if (!isUtf8(body)) done(problem('bad_json', { detail: 'The body is not valid UTF-8. Send JSON as UTF-8.' }));
+    else void parseJson(request, body.toString(), done);
   });
 }

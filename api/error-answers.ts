@@ -25,7 +25,7 @@ export function answerErrors(app: FastifyInstance): void {
 
 /** Also for errors that Fastify meets before there is a route (`frameworkErrors`). */
 export function sendProblem(error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const answer = toProblem(error);
+  const answer = (error as Partial<FastifyError>).code === tooLarge ? describeSize(request) : toProblem(error);
   if (answer.statusCode >= 500) logFailure(answer, request);
   if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', answer.retryAfterSeconds);
   if (answer.statusCode === 401) reply.header('www-authenticate', 'Bearer');
@@ -58,8 +58,14 @@ export function toProblem(error: Error): Problem {
   return problem('internal', { cause: error });
 }
 
+const tooLarge = 'FST_ERR_CTP_BODY_TOO_LARGE';
+
+const describeSize = ({ routeOptions }: FastifyRequest): Problem =>
+  problem('payload_too_large', {
+    detail: `At most ${routeOptions.bodyLimit} bytes are taken here. Send less at a time.`,
+  });
+
 const FRAMEWORK_PROBLEMS: Record<string, ProblemName> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: 'payload_too_large',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'bad_json',
   FST_ERR_CTP_INVALID_JSON_BODY: 'bad_json',

@@ -45,6 +45,8 @@ async function startApi(config: Config): Promise<void> {
     const app = await buildApp({ config, pool, logger, metrics, ingest, feed, keys });
     // Closing the app lets the requests under way finish, so it comes before what they stand on.
     shutdown.onClose('http server', () => app.close());
+    // Told to end meanwhile: what it would serve with is closed.
+    if (shutdown.signal.aborted) return;
     const listenTextResolver = (address: string) => `listening at ${address}`;
     const url = await app.listen({ host: config.host, port: config.port, listenTextResolver });
     logger.info({ url, metricsUrl: metricsServer.url }, 'api ready');

@@ -209,6 +209,18 @@ describe('POST /v1/messages', () => {
     expect(answer.body.type).toBe(`urn:switchyard:problem:${name}`);
   });
 
+  test('413 names the limit; bytes that are no UTF-8 are refused and not replaced', async () => {
+    const headers = { 'content-type': 'application/json' };
+    const send = (body: string | Buffer) =>
+      api.call('POST', '/v1/messages', { key: workspace.keys.ingest, body, headers });
+    expect((await send(`"${'a'.repeat(256 * 1024)}"`)).body.detail).toBe(
+      'At most 262144 bytes are taken here. Send less at a time.',
+    );
+    const text = Buffer.from(JSON.stringify(message({ text: 'caf?' })));
+    text[text.indexOf('?')] = 0xe9;
+    expect((await send(text)).body.detail).toBe('The body is not valid UTF-8. Send JSON as UTF-8.');
+  });
+
   test('403: an agent key does not take in messages; an admin key does', async () => {
     expect((await api.call('POST', '/v1/messages', { key: workspace.keys.agent, body: message() })).status).toBe(403);
     expect((await api.call('POST', '/v1/messages', { key: workspace.keys.admin, body: message() })).status).toBe(202);
