@@ -96,13 +96,14 @@ async function readFacts(url: string): Promise<ServerFacts> {
   });
 }
 
-const urlOf = (url: string, database: string): string => {
+/** The same server's `database`. */
+export const urlOf = (url: string, database: string): string => {
   const own = new URL(url);
   own.pathname = `/${database}`;
   return own.href;
 };
 
-const runStatement = (url: string, statement: string) => withClient(url, (client) => client.query(statement));
+export const runStatement = (url: string, statement: string) => withClient(url, (client) => client.query(statement));
 
 async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url });

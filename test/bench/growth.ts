@@ -10,12 +10,12 @@ import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../../ops/embedded-postgres.ts';
 import { resolveCacheDirectory } from '../../ops/shared-directory.ts';
 import { migrate } from '../../store/migrate.ts';
+import { runStatement, urlOf } from './bench-server.ts';
 import type { BenchContext } from './context.ts';
 import { formatFineMs, formatRatio, median, type ScenarioReport, type Table, type Verdict } from './figures.ts';
 import { makePast, type Past } from './growth-population.ts';
 import { baseHouse, houseCases, measureHouse, type HouseCase, type HouseFigures } from './growth-house.ts';
 import { measureStore, storeMeasures, type StoreFigures } from './growth-store.ts';
-import { runStatement, urlOf } from './growth-databases.ts';
 
 export interface GrowthOptions {
   readonly contacts: { readonly small: number; readonly large: number };
