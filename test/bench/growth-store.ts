@@ -9,7 +9,7 @@ import { ingestMessages, type IngestItem } from '../../store/ingest.ts';
 import { openForContact } from '../../store/opening.ts';
 import { createRandom } from './assign-population.ts';
 import { externalIdOf, type Past } from './growth-population.ts';
-import { readCpuMs, readParentPid } from './process-cpu.ts';
+import { findPostmaster, readCpuMs } from './process-cpu.ts';
 
 export const storeMeasures = ['conversation', 'message', 'message in a batch'] as const;
 /** CPU-ms of this process and of PostgreSQL, of one. */
@@ -26,7 +26,7 @@ export async function measureStore(
     applicationName: 'switchyard-bench',
   });
   try {
-    const site = { pool, past, pick: createPicker(past.contacts), postmaster: await findPostmaster(pool) };
+    const site = { pool, past, pick: createPicker(past.contacts), postmaster: await requirePostmaster(pool) };
     // The first calls prepare statements and compile code.
     await measure(site, 0.5, () => converse(site));
     const conversation = await measure(site, seconds, () => converse(site));
@@ -124,9 +124,8 @@ async function measure({ postmaster }: Site, seconds: number, work: () => Promis
   return ((user + system) / 1_000 + readCpuMs(postmaster)! - server) / done;
 }
 
-async function findPostmaster(pool: pg.Pool): Promise<number> {
-  const { rows } = await pool.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  const parent = readParentPid(rows[0]!.pid);
-  if (parent === null) throw new Error('the CPU time of PostgreSQL can be read on Linux only, and on its own machine');
-  return parent;
+async function requirePostmaster(pool: pg.Pool): Promise<number> {
+  const pid = await findPostmaster(pool);
+  if (pid === null) throw new Error('the CPU time of PostgreSQL can be read on Linux only, and on its own machine');
+  return pid;
 }

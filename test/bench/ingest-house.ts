@@ -11,7 +11,6 @@ import { openForContacts } from '../../store/opening.ts';
 import { createWorkspace } from '../../store/workspaces.ts';
 import { eventually } from '../support/eventually.ts';
 import { createMessage } from './ingest-load.ts';
-import { readParentPid, readProcessName } from './process-cpu.ts';
 
 export interface IngestHouse {
   readonly workspaceId: string;
@@ -73,13 +72,6 @@ async function stopChild(child: ChildProcess): Promise<void> {
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
   await ended;
-}
-
-/** PostgreSQL's first process, where it runs on this machine. */
-export async function findPostmaster(pool: pg.Pool): Promise<number | null> {
-  const { rows } = await pool.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  const parent = readParentPid(rows[0]!.pid);
-  return parent !== null && readProcessName(parent)?.startsWith('postgres') === true ? parent : null;
 }
 
 /** What is wrong with what was stored: messages lost or stored twice, gaps in the sequence (I5), messages that wait for nothing (I1). */

@@ -11,9 +11,9 @@ import { createPool } from '../../platform/pool.ts';
 import { ingestMessages, type IngestItem } from '../../store/ingest.ts';
 import type { BenchContext } from './context.ts';
 import { formatRate, formatRatio, median, type ScenarioReport } from './figures.ts';
-import { findIngestFaults, findPostmaster, openConversations, startServer, type IngestHouse } from './ingest-house.ts';
+import { findIngestFaults, openConversations, startServer, type IngestHouse } from './ingest-house.ts';
 import { createMessage, runIngestLoad } from './ingest-load.ts';
-import { startCpuMeter, type ComponentCpu } from './process-cpu.ts';
+import { findPostmaster, startCpuMeter, type ComponentCpu } from './process-cpu.ts';
 
 export interface IngestOptions {
   readonly contacts: number;

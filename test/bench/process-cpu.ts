@@ -5,6 +5,7 @@
  * The kernel counts in ticks of 10 ms: over a second or more of one process that is exact enough, for a single request it is nothing.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import type pg from 'pg';
 
 /** A part of the system, as one or several processes. */
 export interface Component {
@@ -53,12 +54,22 @@ export function readMemoryMiB(pid: number): number | null {
   return addUp(pid) / 1_024;
 }
 
-/** The parent of a process: PostgreSQL's postmaster, given one of its backends. */
-export function readParentPid(pid: number): number | null {
+/** PostgreSQL's first process, where it runs on this machine and under this kernel's eyes. */
+export async function findPostmaster(pool: pg.Pool): Promise<number | null> {
+  const { rows } = await pool.query<{ pid: number; local: boolean }>(
+    'SELECT pg_backend_pid() AS pid, inet_server_addr() = inet_client_addr() AS local',
+  );
+  const [backend] = rows;
+  if (backend === undefined || !backend.local) return null;
+  const parent = readParentPid(backend.pid);
+  return parent !== null && readProcessName(parent)?.startsWith('postgres') === true ? parent : null;
+}
+
+function readParentPid(pid: number): number | null {
   return process.platform === 'linux' ? (readStat(`/proc/${pid}/stat`)?.parent ?? null) : null;
 }
 
-export function readProcessName(pid: number): string | null {
+function readProcessName(pid: number): string | null {
   return process.platform === 'linux' ? (readStat(`/proc/${pid}/stat`)?.name ?? null) : null;
 }
 

@@ -15,7 +15,7 @@ import { eventually } from '../support/eventually.ts';
 import { findViolations } from '../support/history-checker.ts';
 import { waitUntilSettled } from '../support/settled.ts';
 import type { BenchContext } from './context.ts';
-import { readParentPid, readProcessName, type Component } from './process-cpu.ts';
+import { findPostmaster, type Component } from './process-cpu.ts';
 
 export interface StageOptions {
   readonly bench: BenchContext;
@@ -221,15 +221,4 @@ async function furnish(api: ReturnType<typeof createApiClient>, agents: number):
   });
   await api.post(`/v1/flows/${flow.id}/publish`);
   return teamIds;
-}
-
-/** The server's first process, where it runs on this machine and under this kernel's eyes. */
-async function findPostmaster(pool: pg.Pool): Promise<number | null> {
-  const { rows } = await pool.query<{ pid: number; local: boolean }>(
-    'SELECT pg_backend_pid() AS pid, inet_server_addr() = inet_client_addr() AS local',
-  );
-  const [backend] = rows;
-  if (backend === undefined || !backend.local) return null;
-  const parent = readParentPid(backend.pid);
-  return parent !== null && readProcessName(parent)?.startsWith('postgres') === true ? parent : null;
 }

@@ -17,7 +17,7 @@ import { createWorkspace } from '../../store/workspaces.ts';
 import type { ConversationRef, StepActivities } from '../../workflows/contract.ts';
 import type { BenchContext } from './context.ts';
 import { formatFineMs, median, type ScenarioReport } from './figures.ts';
-import { readCpuMs, readParentPid } from './process-cpu.ts';
+import { findPostmaster, readCpuMs } from './process-cpu.ts';
 
 export interface StepsOptions {
   readonly sizes: readonly number[];
@@ -115,9 +115,7 @@ interface StepFigures extends Measured {
 
 /** All per conversation. */
 async function createMeter(pool: pg.Pool, readRoundTrips: () => number) {
-  const { rows } = await pool.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  // Null where the server is elsewhere, or the system does not tell.
-  const postmaster = readParentPid(rows[0]!.pid);
+  const postmaster = await findPostmaster(pool);
   const postgresMs = (): number => (postmaster === null ? NaN : (readCpuMs(postmaster) ?? NaN));
   return async (conversations: number, run: () => Promise<void>): Promise<Measured> => {
     const before = { at: performance.now(), node: process.cpuUsage(), postgres: postgresMs(), trips: readRoundTrips() };
