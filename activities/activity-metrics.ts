@@ -13,6 +13,11 @@ export const createActivityMetrics = (metrics: Metrics) => ({
     'enrichment_failures_total',
     'Enrichment steps that could not find out what they should.',
   ),
+  conditionErrors: metrics.counter(
+    'flow_condition_errors_total',
+    'Conditions of flows that could not be decided and counted as false.',
+    ['where'],
+  ),
   durationSeconds: metrics.histogram(
     'activity_duration_seconds',
     'Time one attempt of an activity took.',

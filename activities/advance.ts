@@ -53,6 +53,7 @@ export function createAdvance({ steps, metrics }: AdvanceDependencies): WakingAc
             return () => orDefaultTeam('routeConversation', conversation, 'routing');
           case 'assigning':
             return () => take('assignConversation', conversation);
+          case 'asking':
           case 'open':
             return null;
         }

@@ -14,15 +14,14 @@ import type pg from 'pg';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/logger.ts';
 import { createPool } from '../platform/pool.ts';
-import { applyStep } from '../routing/enrichment.ts';
-import type { Fields } from '../routing/facts.ts';
 import type { Phase } from '../routing/phase.ts';
 import { assignRouted } from '../store/assignment.ts';
 import { executeCloses } from '../store/closing.ts';
+import { enrichConversation, enrichConversations, type Enriched } from '../store/enriching.ts';
+import { fallBack } from '../store/fallback.ts';
 import { openForContact, openForContacts } from '../store/opening.ts';
 import { readPhase } from '../store/phases.ts';
-import type { FlowStepInput } from '../store/step-inputs.ts';
-import { fallBack, readStepInputs, routeByFlows, writeEnrichments } from '../store/steps.ts';
+import { routeByFlow, routeByFlows, type Routed } from '../store/routing.ts';
 import type { ContactRef, ConversationRef, StepActivities } from '../workflows/contract.ts';
 import type { ActivityMetrics } from './activity-metrics.ts';
 import { gatherByGroup, gatherSteps } from './step-gathering.ts';
@@ -46,12 +45,12 @@ export function createStepBatches({ pool, metrics }: StepBatchDependencies): Ste
     run: (contacts) => openForContacts(pool, contacts),
     onBatch: measure('open'),
   });
-  const enrichments = gatherSteps<ConversationRef, boolean>({
+  const enrichments = gatherSteps<ConversationRef, Enriched>({
     name: 'enrich',
-    run: (conversations) => enrich(pool, conversations),
+    run: (conversations) => enrichConversations(pool, conversations),
     onBatch: measure('enrich'),
   });
-  const routes = gatherSteps<ConversationRef, string | null>({
+  const routes = gatherSteps<ConversationRef, Routed | null>({
     name: 'route',
     run: (conversations) => routeByFlows(pool, conversations),
     onBatch: measure('route'),
@@ -66,36 +65,45 @@ export function createStepBatches({ pool, metrics }: StepBatchDependencies): Ste
     { name: 'close', run: (conversations) => executeCloses(pool, conversations), onBatch: measure('close') },
   );
 
-  async function route(conversation: ConversationRef, teamOf: Promise<string | null>): Promise<boolean> {
-    const teamId = await teamOf;
-    if (teamId !== null) teams.note(conversation, teamId);
-    return teamId !== null;
+  function noteEnriched({ phase, conditionErrors }: Enriched): Phase | null {
+    if (phase !== null) metrics.conditionErrors.inc({ where: 'step' }, conditionErrors);
+    return phase;
+  }
+
+  function noteRouted(conversation: ConversationRef, routed: Routed | null): Phase | null {
+    if (routed === null) return null;
+    metrics.conditionErrors.inc({ where: 'branch' }, routed.conditionErrors);
+    if (routed.teamId === null) return phaseAt('closing', conversation);
+    teams.note(conversation, routed.teamId);
+    return phaseAt('assigning', conversation);
   }
 
   return {
     async openConversation(contact) {
       const first = await openings.add(contact);
       // Still pending: somebody held the contact, or it wrote at that moment.
-      const { phase, opened } = first.phase.kind === 'pending' ? await openForContact(pool, contact) : first;
+      const opening = first.phase.kind === 'pending' ? await openForContact(pool, contact) : first;
+      const { phase, opened, triggerErrors } = opening;
       if (opened) metrics.opened.inc();
+      metrics.conditionErrors.inc({ where: 'trigger' }, triggerErrors);
       return phase;
     },
 
     async enrichConversation(conversation) {
-      if (await enrichments.add(conversation)) return phaseAt('routing', conversation);
+      const enriched = noteEnriched(await enrichments.add(conversation));
+      if (enriched !== null) return enriched;
       const phase = await readPhase(pool, conversation);
       // Still to be done: somebody held the row, or what was handed on had become untrue.
       if (phase.kind !== 'enriching') return phase;
-      const [isDone] = await enrich(pool, [conversation]);
-      return isDone === true ? phaseAt('routing', conversation) : readPhase(pool, conversation);
+      return noteEnriched(await enrichConversation(pool, conversation)) ?? readPhase(pool, conversation);
     },
 
     async routeConversation(conversation) {
-      if (await route(conversation, routes.add(conversation))) return phaseAt('assigning', conversation);
+      const routed = noteRouted(conversation, await routes.add(conversation));
+      if (routed !== null) return routed;
       const phase = await readPhase(pool, conversation);
       if (phase.kind !== 'routing') return phase;
-      const alone = routeByFlows(pool, [conversation]).then(([teamId]) => teamId!);
-      return (await route(conversation, alone)) ? phaseAt('assigning', conversation) : readPhase(pool, conversation);
+      return noteRouted(conversation, await routeByFlow(pool, conversation)) ?? readPhase(pool, conversation);
     },
 
     async assignConversation(conversation) {
@@ -126,33 +134,10 @@ export function createStepPool(config: Config, logger: Logger): pg.Pool {
   return createPool(size, { applicationName: 'switchyard-steps', lockTimeoutMs: 500, hasGenericPlans: true, logger });
 }
 
-const phaseAt = (kind: 'routing' | 'assigning' | 'open', { conversationId }: ConversationRef): Phase => ({
+const phaseAt = (kind: 'assigning' | 'closing' | 'open', { conversationId }: ConversationRef): Phase => ({
   kind,
   conversationId,
 });
-
-/** @returns false where there was nothing to enrich any more, or somebody held one of several */
-async function enrich(pool: pg.Pool, conversations: readonly ConversationRef[]): Promise<boolean[]> {
-  const inputs = await readStepInputs(pool, conversations, 'enriching');
-  const enrichments = conversations.flatMap((key, place) => {
-    const input = inputs[place]!;
-    return input === null ? [] : [{ key, input, version: input.version, fields: findFields(input), failures: [] }];
-  });
-  const written = await writeEnrichments(pool, enrichments);
-  const done = new Set(enrichments.filter((_, place) => written[place]).map(({ key }) => key));
-  return conversations.map((key) => done.has(key));
-}
-
-/** By the steps that answer from what is known. */
-function findFields({ flow, facts }: FlowStepInput): Fields {
-  let { fields } = facts;
-  for (const step of flow.enrichment) {
-    const known = applyStep(step, { fields, text: facts.message.text });
-    if (known === 'needs response') throw new Error('this flow leaves the house');
-    fields = known;
-  }
-  return fields;
-}
 
 /** To which team the last step has routed, until assignment asks; else what is to be assigned goes with its workspace's others. */
 function createTeamNotes() {

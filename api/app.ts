@@ -15,6 +15,7 @@ import { closeCategoriesRoutes } from './routes/close-categories.ts';
 import { contactsRoutes } from './routes/contacts.ts';
 import { conversationMessagesRoutes } from './routes/conversation-messages.ts';
 import { conversationsRoutes } from './routes/conversations.ts';
+import { deliveriesRoutes } from './routes/deliveries.ts';
 import { eventsRoutes } from './routes/events.ts';
 import { flowsRoutes } from './routes/flows.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -67,6 +68,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
     flowsRoutes,
     eventsRoutes,
     channelsRoutes,
+    deliveriesRoutes,
     closeCategoriesRoutes,
     workspaceRoutes,
     keysRoutes,

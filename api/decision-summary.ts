@@ -97,21 +97,41 @@ function isExplanation(detail: object): detail is AssignmentExplanation {
 }
 
 function summarizeRouting(detail: Record<string, unknown>): string {
-  const team = typeof detail['teamId'] === 'string' ? `team ${detail['teamId']}` : 'a team';
-  if (typeof detail['reason'] === 'string') return `The default team got it, because ${detail['reason']}.`;
-  const priority = typeof detail['priority'] === 'number' ? ` with priority ${detail['priority']}` : '';
+  const flow = nameFlow(detail);
+  if (typeof detail['reason'] === 'string') {
+    return `The default team got it, because ${detail['reason']}${flow === '' ? '' : ` (${flow})`}.`;
+  }
   const evaluated = Array.isArray(detail['evaluated']) ? (detail['evaluated'] as unknown[]) : [];
   const failed = evaluated.filter((branch) => isObject(branch) && typeof branch['error'] === 'string').length;
   const failures = failed === 0 ? '' : ` ${count(failed, 'condition')} could not be evaluated and counted as false.`;
-  const more = `${summarizeRequirements(detail)}${failures}`;
-  const number = detail['flowVersionNumber'];
-  const version = typeof number === 'number' ? ` of flow version ${number}` : '';
-  if (typeof detail['branch'] === 'string') {
-    return `The branch “${detail['branch']}”${version} applied and chose ${team}${priority}.${more}`;
+  const sent = `${typeof detail['text'] === 'string' ? ' The contact was sent a text.' : ''}${
+    typeof detail['webhookUrl'] === 'string' ? ' A webhook was told.' : ''
+  }`;
+  const more = `${summarizeRequirements(detail)}${sent}${failures}`;
+  const chose = summarizeDestination(detail);
+  const of = flow === '' ? '' : ` of ${flow}`;
+  if (typeof detail['branch'] === 'string') return `The branch “${detail['branch']}”${of} applied and ${chose}.${more}`;
+  if (typeof detail['gaveUpStep'] === 'number') {
+    return `Step ${detail['gaveUpStep'] + 1}${of} got no answer and ${chose}.${more}`;
   }
   const tried =
     evaluated.length === 0 ? 'The flow has no branch' : `None of ${count(evaluated.length, 'branch')} applied`;
-  return `${tried}, so “otherwise”${version} chose ${team}${priority}.${more}`;
+  return `${tried}, so “otherwise”${of} ${chose}.${more}`;
+}
+
+/** Such as `version 3 of the flow “Support”`; empty where the decision tells no flow. */
+function nameFlow({ flowName, flowVersionNumber: number }: Record<string, unknown>): string {
+  const version = typeof number === 'number' ? `version ${number}` : '';
+  if (typeof flowName !== 'string') return version === '' ? '' : `flow ${version}`;
+  return `${version === '' ? '' : `${version} of `}the flow “${flowName}”`;
+}
+
+function summarizeDestination({ kind, close, teamId, priority, slaSeconds, share }: Record<string, unknown>): string {
+  if (kind === 'close' || close === true) return 'closed the conversation';
+  const team = typeof teamId === 'string' ? `team ${teamId}` : 'a team';
+  const chosen = typeof share === 'number' ? `${team} by the contact’s share` : team;
+  const aim = typeof slaSeconds === 'number' ? ` and a wait of at most ${slaSeconds} s as its aim` : '';
+  return `chose ${chosen}${typeof priority === 'number' ? ` with priority ${priority}` : ''}${aim}`;
 }
 
 function summarizeRequirements({ requirements, missingFields }: Record<string, unknown>): string {
@@ -138,7 +158,7 @@ function isSkill(value: Record<string, unknown>): value is Record<string, unknow
 }
 
 /** Such as `after 30 s relaxed to spanish ≥ 2`. */
-function summarizeRing({ afterSeconds, kind, levels, teamId, then }: Record<string, unknown>): string {
+function summarizeRing({ afterSeconds, kind, levels, teamId, then, text }: Record<string, unknown>): string {
   const after = `after ${String(afterSeconds)} s`;
   switch (kind) {
     case 'relax':
@@ -146,7 +166,7 @@ function summarizeRing({ afterSeconds, kind, levels, teamId, then }: Record<stri
     case 'overflow':
       return `${after} overflow to team ${String(teamId)}`;
     case 'fallback':
-      return `${after} ${then === 'close' ? 'closed' : 'left waiting'}`;
+      return `${after} ${then === 'close' ? 'closed' : 'left waiting'}${text === undefined ? '' : ' with a text'}`;
     default:
       return `${after} a change`;
   }
@@ -161,7 +181,24 @@ function summarizeEnrichment(detail: Record<string, unknown>): string {
   const rest = fields.length > shown.length ? ` and ${fields.length - shown.length} more` : '';
   const found = fields.length === 0 ? 'Enrichment found nothing out.' : `Enrichment set ${shown.join(', ')}${rest}.`;
   const failures = Array.isArray(detail['failures']) ? (detail['failures'] as unknown[]) : [];
-  return failures.length === 0 ? found : `${found} ${count(failures.length, 'step')} failed: ${failures.join('; ')}.`;
+  const failed = failures.length === 0 ? '' : ` ${count(failures.length, 'step')} failed: ${failures.join('; ')}.`;
+  return `${found}${summarizeQuestions(objectsIn(detail['steps']))}${failed}`;
+}
+
+/** The contact answered, or did not. What failed is told apart. */
+function summarizeQuestions(steps: readonly Record<string, unknown>[]): string {
+  const asked = steps.filter(({ outcome }) => outcome === 'asked').length;
+  const answered = steps.filter(({ outcome }) => outcome === 'answered').length;
+  const givenUp = steps.filter(({ outcome }) => outcome === 'gave_up');
+  const told = [
+    ...(asked === 0 && answered === 0 ? [] : [`${count(Math.max(asked, answered), 'question')} asked`]),
+    ...(answered === 0 ? [] : [`${answered} answered`]),
+    ...givenUp.slice(0, MAX_SHOWN).map(({ position, reason }) => {
+      const step = typeof position === 'number' ? `step ${position + 1}` : 'a step';
+      return `${step} gave up${typeof reason === 'string' ? ` (${reason})` : ''}`;
+    }),
+  ];
+  return told.length === 0 ? '' : ` The contact: ${told.join(', ')}.`;
 }
 
 const MAX_SHOWN = 10;

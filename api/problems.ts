@@ -8,6 +8,7 @@ const CATALOGUE = {
   not_found: { status: 404, title: 'Not found', retryable: false },
   request_timeout: { status: 408, title: 'The request took too long to arrive', retryable: true },
   'conflict.already_open': { status: 409, title: 'The contact has an open conversation', retryable: false },
+  'conflict.archived': { status: 409, title: 'The flow is archived', retryable: false },
   'conflict.closed': { status: 409, title: 'The conversation is closed', retryable: false },
   'conflict.closing': { status: 409, title: 'The conversation is being closed', retryable: false },
   'conflict.key_of_another_contact': {
@@ -31,6 +32,7 @@ const CATALOGUE = {
   close_notes: { status: 422, title: 'The close does not note what the workspace wants', retryable: false },
   agent_required: { status: 422, title: 'The request must name the acting agent', retryable: false },
   invalid_flow: { status: 422, title: 'The flow is not valid', retryable: false },
+  flow_order: { status: 422, title: 'The order does not name every flow once', retryable: false },
   headers_too_large: { status: 431, title: 'The headers are too large', retryable: false },
   rate_limited: { status: 429, title: 'Too many requests with this key', retryable: true, retryAfterSeconds: 1 },
   too_many_streams: {

@@ -3,7 +3,6 @@ import { Type, type Static } from '@fastify/type-provider-typebox';
 import type { ContactRow } from '../store/contacts.ts';
 import type { ConversationRow, DecisionRow } from '../store/conversations.ts';
 import { eventTypes, type EventRow } from '../store/events.ts';
-import type { FlowRow, FlowVersionRow } from '../store/flows.ts';
 import type { MessageRow } from '../store/messages.ts';
 import { skillsAfter } from '../routing/requirements.ts';
 import { summarizeDecision } from './decision-summary.ts';
@@ -22,15 +21,29 @@ export const MessageView = Type.Object({
   id: Id,
   contactId: Id,
   conversationId: Nullable(Type.String({ description: 'null while the message waits for a conversation' })),
-  direction: OneOf(['inbound', 'outbound'], { description: 'inbound: from the contact; outbound: a reply' }),
+  direction: OneOf(['inbound', 'outbound'], { description: 'inbound: from the contact; outbound: to the contact' }),
+  author: OneOf(['contact', 'agent', 'flow'], { description: 'Who wrote it' }),
   sequence: Type.Integer({ description: 'Place among all messages of the contact, without gaps' }),
-  channel: Nullable(Type.String({ description: 'Key of the channel; null for a reply' })),
+  channel: Nullable(Type.String({ description: 'Key of the channel; null where a reply goes to none' })),
   externalId: NullableText,
-  agentId: Nullable(Type.String({ description: 'Who replied' })),
+  agentId: Nullable(Type.String({ description: 'Who replied; null where the contact or a flow wrote' })),
   text: NullableText,
   attachments: Type.Array(Type.Unknown()),
   sentAt: Nullable(Type.String({ format: 'date-time', description: 'When the contact sent it, as the channel says' })),
   receivedAt: Timestamp,
+  delivery: Nullable(
+    Type.Object(
+      {
+        state: OneOf(['pending', 'delivered', 'failed'], {
+          description: 'pending: it is sent, again if need be; failed: it is not sent any more, unless it is retried',
+        }),
+        attempts: Nullable(Type.Integer({ description: 'Those that failed; null once it is delivered' })),
+        lastError: NullableText,
+        deliveredAt: NullableTimestamp,
+      },
+      { description: 'Of a message to the contact, where its channel had an `outboundUrl`; else null' },
+    ),
+  ),
 });
 
 export function viewMessage(row: MessageRow): Static<typeof MessageView> {
@@ -40,6 +53,7 @@ export function viewMessage(row: MessageRow): Static<typeof MessageView> {
     contactId,
     conversationId,
     direction,
+    author: direction === 'inbound' ? 'contact' : agentId === null ? 'flow' : 'agent',
     sequence,
     channel,
     externalId,
@@ -48,6 +62,17 @@ export function viewMessage(row: MessageRow): Static<typeof MessageView> {
     attachments: [...(row.attachments ?? [])],
     sentAt: isoOrNull(row.sentAt),
     receivedAt: row.receivedAt.toISOString(),
+    delivery: viewDelivery(row),
+  };
+}
+
+function viewDelivery(row: MessageRow): Static<typeof MessageView>['delivery'] {
+  if (row.delivery === null) return null;
+  return {
+    state: row.delivery,
+    attempts: row.deliveryAttempts,
+    lastError: row.deliveryError,
+    deliveredAt: isoOrNull(row.deliveredAt),
   };
 }
 
@@ -70,6 +95,12 @@ export const ConversationView = Type.Object({
   ),
   units: Type.Integer({ description: "What it takes of an agent's capacity, fixed when it began" }),
   priority: Type.Integer({ description: '0 to 100, higher is served first' }),
+  slaSeconds: Nullable(
+    Type.Integer({
+      description:
+        "The wait that its flow's branch aims at, which it keeps in other teams; null: the target of its team counts, where there is one",
+    }),
+  ),
   effectivePriority: Nullable(
     Type.Integer({ description: 'The priority grown by the time it has waited until now; null unless it waits' }),
   ),
@@ -102,12 +133,29 @@ export const ConversationView = Type.Object({
       reason: Nullable(
         Type.String({
           description:
-            'agent: somebody asked for it; inactivity or nobody_available: a rule did; null: closed before this was recorded',
+            'agent: somebody asked for it; flow: a branch or a step of its flow closed it; inactivity or nobody_available: a rule did; ' +
+            'null: closed before this was recorded',
         }),
       ),
     }),
   ),
   fields: JsonObject,
+  fieldSources: Type.Unsafe<ConversationRow['fieldSources']>({
+    ...JsonObject,
+    description:
+      'Where each of `fields` comes from, by its name: `type` (string, number or boolean), `step` (its position in the flow, from 0), ' +
+      '`kind` of that step, and `confidence` from 0 to 1 where the step tells',
+  }),
+  asking: Nullable(
+    Type.Object(
+      {
+        step: Type.Integer({ description: 'Position of the `ask` step in its flow, from 0' }),
+        question: Type.Integer({ description: 'Which of the questions of that step, from 1' }),
+        until: Timestamp,
+      },
+      { description: "The question that waits for the contact's answer; null where none does" },
+    ),
+  ),
   fallbackReason: Nullable(
     Type.String({ description: 'Why the default team got it, where the flow could not decide' }),
   ),
@@ -137,8 +185,10 @@ export const ConversationView = Type.Object({
 });
 
 export function viewConversation(row: ConversationRow): Static<typeof ConversationView> {
-  const { id, contactId, state, source, channel, units, priority, effectivePriority, teamId, agentId } = row;
-  const { flowVersionId, fields, fallbackReason, forced, requirements, ring, offeredAgentId, offerExpiresAt } = row;
+  const { id, contactId, state, source, channel, units, priority, slaSeconds, effectivePriority, teamId, agentId } =
+    row;
+  const { flowVersionId, fields, fieldSources, asking, fallbackReason, forced } = row;
+  const { requirements, ring, offeredAgentId, offerExpiresAt } = row;
   return {
     id,
     contactId,
@@ -147,6 +197,7 @@ export function viewConversation(row: ConversationRow): Static<typeof Conversati
     channel,
     units,
     priority,
+    slaSeconds,
     effectivePriority,
     skills: [...skillsAfter(requirements, ring)],
     requirements,
@@ -155,6 +206,8 @@ export function viewConversation(row: ConversationRow): Static<typeof Conversati
     agentId,
     flowVersionId,
     fields,
+    fieldSources,
+    asking: asking === null ? null : { ...asking, until: asking.until.toISOString() },
     fallbackReason,
     forced,
     openedAt: row.openedAt.toISOString(),
@@ -202,44 +255,6 @@ export function viewContact(row: ContactRow): Static<typeof ContactView> {
   const { id, name, attributes, openConversationId } = row;
   const identities = [...row.identities];
   return { id, name, attributes, identities, openConversationId, createdAt: row.createdAt.toISOString() };
-}
-
-export const FlowView = Type.Object({
-  id: Id,
-  name: Type.String(),
-  description: Type.String(),
-  document: Type.Unsafe<object>({ ...JsonObject, description: 'The draft' }),
-  publishedVersionId: NullableId,
-  publishedNumber: Nullable(Type.Integer()),
-  createdAt: Timestamp,
-  updatedAt: Timestamp,
-});
-
-export function viewFlow(row: FlowRow): Static<typeof FlowView> {
-  const { id, name, description, document, publishedVersionId, publishedNumber } = row;
-  return {
-    id,
-    name,
-    description,
-    document,
-    publishedVersionId,
-    publishedNumber,
-    createdAt: row.createdAt.toISOString(),
-    updatedAt: row.updatedAt.toISOString(),
-  };
-}
-
-export const FlowVersionView = Type.Object({
-  id: Id,
-  flowId: Id,
-  number: Type.Integer(),
-  document: Type.Unsafe<object>({ ...JsonObject, description: 'Never changes' }),
-  publishedAt: Timestamp,
-});
-
-export function viewFlowVersion(row: FlowVersionRow): Static<typeof FlowVersionView> {
-  const { id, flowId, number, document } = row;
-  return { id, flowId, number, document, publishedAt: row.publishedAt.toISOString() };
 }
 
 export const EventView = Type.Object({

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { isCidr } from './private-addresses.ts';
 
 /**
  * Reads the configuration from environment variables, once, and freezes it. This is the only reader of `process.env`.
@@ -38,6 +39,11 @@ export function loadConfig(env: Environment = process.env, { required = [] }: Lo
     workflowBundlePath: optional('WORKFLOW_BUNDLE_PATH', parseText),
     workflowSandbox: withDefault('WORKFLOW_SANDBOX', 'lean', parseWorkflowSandbox),
     enrichmentAllowedHosts: withDefault('ENRICHMENT_ALLOWED_HOSTS', Object.freeze([]), parseHosts),
+    privateCidrsAllowed: withDefault('PRIVATE_CIDRS_ALLOWED', Object.freeze([]), parseCidrs),
+    flowSecretsFile: optional('FLOW_SECRETS_FILE', parseText),
+    classifyUrl: optional('CLASSIFY_URL', parseBaseUrl),
+    classifyApiKey: optional('CLASSIFY_API_KEY', parseSecret),
+    classifyModel: optional('CLASSIFY_MODEL', parseSecret),
     actorIdleDays: withDefault('ACTOR_IDLE_DAYS', 3, parseDays),
     messageRetentionDays: optional('MESSAGE_RETENTION_DAYS', integer(1, 36_500)),
     given: reader.given,
@@ -65,6 +71,11 @@ export function extendEnvironment(overrides: Environment): Record<string, string
   return Object.fromEntries(
     Object.entries(merged).filter((entry): entry is [string, string] => entry[1] !== undefined),
   );
+}
+
+/** The system that a command is meant for, where the environment names one: for programs that speak to it over HTTP from elsewhere. */
+export function readApiAccess(env: Environment = process.env): { url: string | null; key: string | null } {
+  return { url: env['SWITCHYARD_URL'] || null, key: env['SWITCHYARD_KEY'] || null };
 }
 
 export interface Config {
@@ -100,6 +111,13 @@ export interface Config {
   readonly workflowSandbox: WorkflowSandbox;
   /** Lower case, `host` or `host:port`. */
   readonly enrichmentAllowedHosts: readonly string[];
+  /** CIDR blocks; see platform/guarded-request.ts. */
+  readonly privateCidrsAllowed: readonly string[];
+  readonly flowSecretsFile: string | undefined;
+  /** Set together with `classifyModel`; without a slash at its end. */
+  readonly classifyUrl: string | undefined;
+  readonly classifyApiKey: string | undefined;
+  readonly classifyModel: string | undefined;
   readonly actorIdleDays: number;
   /** Undefined: messages are kept for ever. */
   readonly messageRetentionDays: number | undefined;
@@ -141,6 +159,11 @@ export type VariableName =
   | 'WORKFLOW_BUNDLE_PATH'
   | 'WORKFLOW_SANDBOX'
   | 'ENRICHMENT_ALLOWED_HOSTS'
+  | 'PRIVATE_CIDRS_ALLOWED'
+  | 'FLOW_SECRETS_FILE'
+  | 'CLASSIFY_URL'
+  | 'CLASSIFY_API_KEY'
+  | 'CLASSIFY_MODEL'
   | 'ACTOR_IDLE_DAYS'
   | 'MESSAGE_RETENTION_DAYS';
 
@@ -202,6 +225,17 @@ function findContradictions(config: Config): ConfigFault[] {
   }
   if (keyPath !== undefined && certPath === undefined) {
     faults.push({ variable: 'TEMPORAL_TLS_CLIENT_CERT_PATH', mend: 'is missing beside TEMPORAL_TLS_CLIENT_KEY_PATH' });
+  }
+  // By what was given, so that a faulty value is not told as a missing one as well.
+  for (const [one, other] of [
+    ['CLASSIFY_URL', 'CLASSIFY_MODEL'],
+    ['CLASSIFY_MODEL', 'CLASSIFY_URL'],
+    ['CLASSIFY_API_KEY', 'CLASSIFY_URL'],
+  ] as const) {
+    const isFirst = !faults.some(({ variable }) => variable === other);
+    if (isFirst && config.given.includes(one) && !config.given.includes(other)) {
+      faults.push({ variable: other, mend: `is missing beside ${one}` });
+    }
   }
   const tlsDetails = config.given.filter((variable) => variable.startsWith('TEMPORAL_TLS_'));
   if (config.temporalTls === false && tlsDetails.length > 0) {
@@ -278,4 +312,22 @@ function parseHosts(text: string): ReturnType<Parser<readonly string[]>> {
   return hosts.every((host) => /^(?:\[[\da-f:.]+\]|[a-z\d._-]+)(?::\d{1,5})?$/.test(host))
     ? { value: Object.freeze(hosts) }
     : { mend: 'must be host names separated by commas, without scheme, path or wildcard' };
+}
+
+function parseCidrs(text: string): ReturnType<Parser<readonly string[]>> {
+  const cidrs = text
+    .split(',')
+    .map((cidr) => cidr.trim())
+    .filter((cidr) => cidr !== '');
+  return cidrs.every(isCidr)
+    ? { value: Object.freeze(cidrs) }
+    : { mend: 'must be blocks of addresses such as 10.0.0.0/8 or fd00::/8, separated by commas' };
+}
+
+function parseBaseUrl(text: string): ReturnType<Parser<string>> {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const usable = url !== undefined && /^https?:$/.test(url.protocol) && url.username + url.password === '';
+  return usable && !/[?#]/.test(text)
+    ? { value: text.replace(/\/+$/, '') }
+    : { mend: 'must be an http:// or https:// address without user name, query and fragment' };
 }

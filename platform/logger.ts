@@ -22,7 +22,7 @@ export function createLogger(
 
 export type { Logger };
 
-const secretNames = ['authorization', 'databaseUrl', 'metricsKey', 'temporalApiKey'];
+const secretNames = ['authorization', 'databaseUrl', 'metricsKey', 'temporalApiKey', 'classifyApiKey'];
 
 /** PostgreSQL repeats values of rows in these parts of its errors. */
 const personalPaths = ['err.detail', 'err.where', 'err.cause.detail', 'err.cause.where'];

@@ -1,18 +1,31 @@
-import type { parse } from '@bufbuild/cel';
+import type { CelFunc, parse } from '@bufbuild/cel';
+import { ANY, describeKinds, KIND, kindsOfCall, mayBeEqual, NUMBER, type Kinds } from './condition-kinds.ts';
+import { isStrict, namesIn, reasonOfAbsence, type ConditionScope, type Shape } from './condition-names.ts';
 import { cutText } from './facts.ts';
 
 /**
- * Walks a parsed condition once and finds every unknown name, member and function and every bound that it breaks. The library's own checker
- * knows constants and plain names only, so the names are held here as a tree of shapes.
+ * Walks a parsed condition once and finds every unknown name, member and function, every bound that it breaks and, where the scope tells enough,
+ * every operator that could never take what it is given. The library's own checker knows constants and plain names only.
  */
-export function checkExpression(expr: Expr, offsets: Offsets, functions: FunctionKnowledge): ConditionFault[] {
-  const walk: Walk = { faults: [], offsets, functions, nodes: 0 };
-  const shape = visit(expr, walk, { bound: new Set(), depth: 0, loops: 0 });
-  if (isNeverBoolean(expr, shape)) report(walk, expr, 'a condition must give true or false');
+export function checkExpression(expr: Expr, offsets: Offsets, known: CheckerKnowledge): CheckedExpression {
+  const { scope } = known;
+  const walk: Walk = {
+    ...{ faults: [], offsets, known, names: namesIn(scope), strict: isStrict(scope) },
+    ...{ reads: new Map(), nodes: 0, loops: 0 },
+  };
+  const { kinds } = visit(expr, walk, { bound: new Set(), depth: 0, loops: 0 });
+  if ((kinds & KIND.boolean) === 0) report(walk, expr, 'a condition must give true or false');
   if (walk.nodes > MAX_NODES) {
     walk.faults.push({ message: `the condition has ${walk.nodes} parts; at most ${MAX_NODES} are allowed` });
   }
-  return walk.faults;
+  const reads = [...walk.reads.values()].filter(({ count }) => count > 0).map(({ path }) => path);
+  return { faults: walk.faults, reads };
+}
+
+export interface CheckedExpression {
+  readonly faults: ConditionFault[];
+  /** The names that it reads, each as far as its members are written out: `['fields', 'purpose']`. */
+  readonly reads: readonly (readonly string[])[];
 }
 
 export interface ConditionFault {
@@ -21,37 +34,19 @@ export interface ConditionFault {
   readonly position?: number;
 }
 
-export interface FunctionKnowledge {
-  knowsFunction(name: string): boolean;
+export interface CheckerKnowledge {
+  readonly scope: ConditionScope | undefined;
+  /** The forms of a function, or undefined where there is none of that name. */
+  formsOf(name: string): Iterable<CelFunc> | undefined;
   /** What is wrong with a pattern of `matches`, or null. */
   faultOfPattern(pattern: string): string | null;
 }
 
-export const MAX_NESTING = 32;
 const MAX_NODES = 200;
-/** Above `MAX_NESTING`, because a chain such as `a + b + c` is a deep tree too. */
+/** More than brackets may stand in each other, because a chain such as `a + b + c` is a deep tree too. */
 const MAX_TREE_DEPTH = 64;
-
-/** How deep brackets stand in each other, those inside string literals and comments not counted. */
-export function bracketDepth(source: string): number {
-  let depth = 0;
-  let deepest = 0;
-  for (const char of source.replace(LITERALS_AND_COMMENTS, ' ')) {
-    if (char === '(' || char === '[' || char === '{') deepest = Math.max(deepest, ++depth);
-    else if (char === ')' || char === ']' || char === '}') depth--;
-  }
-  return deepest;
-}
-
-const LITERALS_AND_COMMENTS = new RegExp(
-  [
-    String.raw`\/\/[^\n]*`,
-    String.raw`(?:[rR][bB]?|[bB][rR])(?:"""[^]*?"""|'''[^]*?'''|"[^"\n]*"|'[^'\n]*')`,
-    String.raw`"""(?:\\[^]|[^\\])*?"""|'''(?:\\[^]|[^\\])*?'''`,
-    String.raw`"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'`,
-  ].join('|'),
-  'g',
-);
+/** One after the other; each could make the texts of the one before many times longer. */
+const MAX_LOOPS = 8;
 
 type Expr = ReturnType<typeof parse>['expr'];
 type ExprCase<Case extends string> = Extract<Expr['exprKind'], { case: Case }>['value'];
@@ -60,8 +55,12 @@ type Offsets = Readonly<Record<string, number>>;
 interface Walk {
   readonly faults: ConditionFault[];
   readonly offsets: Offsets;
-  readonly functions: FunctionKnowledge;
+  readonly known: CheckerKnowledge;
+  readonly names: ReadonlyMap<string, Shape>;
+  readonly strict: boolean;
+  readonly reads: Map<string, { readonly path: readonly string[]; count: number }>;
   nodes: number;
+  loops: number;
 }
 
 interface Place {
@@ -71,140 +70,199 @@ interface Place {
   readonly loops: number;
 }
 
-/** What is known about a value: an object whose members are listed, a single value without members, or anything. */
-type Shape =
-  | { readonly kind: 'object'; readonly name: string; readonly members: Readonly<Record<string, Shape>> }
-  | { readonly kind: 'single' }
-  | { readonly kind: 'any' };
-
-const SINGLE: Shape = { kind: 'single' };
-const ANY: Shape = { kind: 'any' };
-
-const ROOT: Readonly<Record<string, Shape>> = {
-  conversation: { kind: 'object', name: 'conversation', members: { source: SINGLE, priority: SINGLE } },
-  contact: { kind: 'object', name: 'contact', members: { id: SINGLE, name: SINGLE, attributes: ANY } },
-  channel: { kind: 'object', name: 'channel', members: { key: SINGLE, name: SINGLE } },
-  message: { kind: 'object', name: 'message', members: { text: SINGLE } },
-  fields: ANY,
-};
+const ANYTHING: Shape = { kinds: ANY };
+const BOOLEAN: Shape = { kinds: KIND.boolean };
 
 /** Types as values, as in `type(fields.tier) == string`. */
 const TYPE_NAMES = new Set(['bool', 'bytes', 'double', 'int', 'list', 'map', 'null_type', 'string', 'type', 'uint']);
-
-/** What the planner carries out itself, without a function behind it. */
-const OPERATORS = new Set(['_[_]', '_?_:_', '_&&_', '_||_', '@not_strictly_false']);
 
 function visit(expr: Expr, walk: Walk, place: Place): Shape {
   walk.nodes++;
   if (place.depth === MAX_TREE_DEPTH)
     report(walk, expr, `the condition is nested deeper than ${MAX_TREE_DEPTH} levels`);
-  if (place.depth >= MAX_TREE_DEPTH) return ANY;
+  if (place.depth >= MAX_TREE_DEPTH) return ANYTHING;
   const inner = { ...place, depth: place.depth + 1 };
   const { exprKind } = expr;
   switch (exprKind.case) {
     case 'constExpr':
-      return SINGLE;
+      return { kinds: KINDS_OF_CONSTANTS[exprKind.value.constantKind.case ?? ''] ?? KIND.other };
     case 'identExpr':
       return visitName(expr, exprKind.value.name, walk, place);
     case 'selectExpr': {
-      const operand = exprKind.value.operand;
-      return operand === undefined ? ANY : shapeOfMember(expr, visit(operand, walk, inner), exprKind.value.field, walk);
+      const { operand, field, testOnly } = exprKind.value;
+      if (operand === undefined) return ANYTHING;
+      const member = shapeOfMember(expr, visit(operand, walk, inner), field, walk);
+      // As in `has(contact.name)`.
+      return testOnly ? BOOLEAN : member;
     }
     case 'callExpr':
       return visitCall(expr, exprKind.value, walk, inner);
-    case 'listExpr':
-      for (const element of exprKind.value.elements) visit(element, walk, inner);
-      return ANY;
+    case 'listExpr': {
+      const items = exprKind.value.elements.map((element) => visit(element, walk, inner).kinds);
+      return { kinds: KIND.list, items: items.reduce((all, kinds) => all | kinds, 0) };
+    }
     case 'structExpr':
       visitStruct(expr, exprKind.value, walk, inner);
-      return ANY;
+      return { kinds: KIND.object };
     case 'comprehensionExpr':
-      visitLoop(expr, exprKind.value, walk, inner);
-      return ANY;
+      return visitLoop(expr, exprKind.value, walk, inner);
     case undefined:
-      return ANY;
+      return ANYTHING;
     default:
       return exprKind satisfies never;
   }
 }
 
-/** Whether the whole can be seen to give something else. What comes from open maps, or from `? :`, shows only at run time. */
-function isNeverBoolean({ exprKind }: Expr, shape: Shape): boolean {
-  switch (exprKind.case) {
-    case 'constExpr':
-      return exprKind.value.constantKind.case !== 'boolValue';
-    case 'listExpr':
-    case 'structExpr':
-      return true;
-    case 'callExpr':
-      return NEVER_BOOLEAN.has(exprKind.value.function);
-    case 'selectExpr':
-      // As in `has(contact.name)`.
-      return !exprKind.value.testOnly && shape.kind !== 'any';
-    default:
-      return shape.kind !== 'any';
-  }
-}
-
-const NEVER_BOOLEAN = new Set([
-  ...['_+_', '_-_', '_*_', '_/_', '_%_', '-_'],
-  ...['size', 'int', 'uint', 'double', 'string', 'bytes', 'type', 'duration', 'timestamp'],
-]);
+const KINDS_OF_CONSTANTS: Readonly<Record<string, Kinds>> = {
+  boolValue: KIND.boolean,
+  stringValue: KIND.text,
+  int64Value: KIND.whole,
+  uint64Value: KIND.whole,
+  doubleValue: KIND.decimal,
+  nullValue: KIND.nothing,
+};
 
 function visitName(expr: Expr, name: string, walk: Walk, place: Place): Shape {
-  if (place.bound.has(name) || TYPE_NAMES.has(name)) return ANY;
-  if (Object.hasOwn(ROOT, name)) return ROOT[name] ?? ANY;
-  report(walk, expr, `unknown name ${quote(name)}; known are ${Object.keys(ROOT).join(', ')}`);
-  return ANY;
-}
-
-function shapeOfMember(expr: Expr, owner: Shape, member: string, walk: Walk): Shape {
-  switch (owner.kind) {
-    case 'any':
-      return ANY;
-    case 'single':
-      report(walk, expr, `a single value has no member ${quote(member)}`);
-      return ANY;
-    case 'object': {
-      if (Object.hasOwn(owner.members, member)) return owner.members[member] ?? ANY;
-      report(
-        walk,
-        expr,
-        `${owner.name} has no member ${quote(member)}; it has ${Object.keys(owner.members).join(', ')}`,
-      );
-      return ANY;
-    }
-  }
-}
-
-function visitCall(expr: Expr, call: ExprCase<'callExpr'>, walk: Walk, place: Place): Shape {
-  if (call.target !== undefined) visit(call.target, walk, place);
-  const shapes = call.args.map((argument) => visit(argument, walk, place));
-  if (call.function === '_[_]') return shapeOfIndex(expr, shapes[0] ?? ANY, call.args[1], walk);
-  if (!OPERATORS.has(call.function) && !walk.functions.knowsFunction(call.function)) {
-    report(walk, expr, `unknown function ${quote(call.function)}`);
-  }
-  if (call.function === 'matches') checkPattern(expr, call.args.at(-1), walk);
-  return ANY;
-}
-
-function shapeOfIndex(expr: Expr, owner: Shape, index: Expr | undefined, walk: Walk): Shape {
-  if (owner.kind === 'any') return ANY;
-  const key = index && stringOf(index);
-  if (key !== undefined) return shapeOfMember(expr, owner, key, walk);
+  if (place.bound.has(name)) return ANYTHING;
+  if (TYPE_NAMES.has(name)) return { kinds: KIND.other };
+  const shape = walk.names.get(name);
+  if (shape !== undefined) return recordRead({ ...shape, path: [name] }, walk);
   report(
     walk,
     expr,
-    owner.kind === 'object' ? `${owner.name} takes a literal name in [ ]` : 'a single value has no members',
+    reasonOfAbsence(name, walk.known.scope) ??
+      `unknown name ${quote(name)}; known are ${[...walk.names.keys()].join(', ')}`,
   );
-  return ANY;
+  return ANYTHING;
+}
+
+function shapeOfMember(expr: Expr, owner: Shape, member: string, walk: Walk): Shape {
+  const { members, kinds, path } = owner;
+  if ((kinds & KIND.object) === 0) {
+    report(walk, expr, `a single value has no member ${quote(member)}`);
+    return ANYTHING;
+  }
+  const shape = members === undefined ? ANYTHING : members.shapes.get(member);
+  if (members !== undefined && shape === undefined) {
+    const listed = cutText([...members.shapes.keys()].join(', '), 300) || 'none';
+    report(walk, expr, `${members.name} has no member ${quote(member)}; it has ${listed}`);
+  }
+  if (path === undefined) return shape ?? ANYTHING;
+  const before = walk.reads.get(path.join('\n'));
+  if (before !== undefined) before.count--;
+  return recordRead({ ...(shape ?? ANYTHING), path: [...path, member] }, walk);
+}
+
+/** Only the whole of `fields.purpose` is read, and not `fields`: what is a part of something longer is counted off again. */
+function recordRead(shape: Shape & { readonly path: readonly string[] }, walk: Walk): Shape {
+  const key = shape.path.join('\n');
+  const known = walk.reads.get(key);
+  if (known === undefined) walk.reads.set(key, { path: shape.path, count: 1 });
+  else known.count++;
+  return shape;
+}
+
+function visitCall(expr: Expr, call: ExprCase<'callExpr'>, walk: Walk, place: Place): Shape {
+  const target = call.target && visit(call.target, walk, place);
+  const shapes = call.args.map((argument) => visit(argument, walk, place));
+  const [first = ANYTHING, second = ANYTHING, third = ANYTHING] = shapes;
+  switch (call.function) {
+    case '_[_]':
+      return shapeOfIndex(expr, first, call.args[1], walk);
+    case '_&&_':
+    case '_||_':
+      for (const [index, { kinds }] of shapes.entries())
+        requireBoolean(call.args[index] ?? expr, kinds, call.function, walk);
+      return BOOLEAN;
+    case '_?_:_':
+      requireBoolean(call.args[0] ?? expr, first.kinds, call.function, walk);
+      return { kinds: second.kinds | third.kinds };
+    case '@not_strictly_false':
+      return BOOLEAN;
+    case '_==_':
+    case '_!=_':
+      checkEquality(expr, first.kinds, second.kinds, walk);
+      return BOOLEAN;
+    case '@in':
+      if (second.kinds === KIND.list && second.items !== undefined && second.items !== 0) {
+        checkEquality(expr, first.kinds, second.items, walk);
+      }
+      break;
+    case 'matches':
+      checkPattern(expr, call.args.at(-1), walk);
+      break;
+    default:
+  }
+  return shapeOfCall(expr, call.function, walk, { target: target?.kinds, values: shapes.map(({ kinds }) => kinds) });
+}
+
+function shapeOfCall(
+  expr: Expr,
+  name: string,
+  walk: Walk,
+  { target, values }: { target: Kinds | undefined; values: readonly Kinds[] },
+): Shape {
+  const forms = walk.known.formsOf(name);
+  if (forms === undefined) {
+    report(walk, expr, `unknown function ${quote(name)}`);
+    return ANYTHING;
+  }
+  const kinds = kindsOfCall(forms, target, values);
+  if (kinds !== null) return { kinds };
+  if (walk.strict) report(walk, expr, messageOfMisfit(name, target === undefined ? values : [target, ...values]));
+  // What it would give if it were given the right things, so that one fault does not bring others.
+  const results = [...forms].map(
+    (form) =>
+      kindsOfCall(
+        [form],
+        form.target && ANY,
+        form.arguments.map(() => ANY),
+      ) ?? ANY,
+  );
+  return { kinds: walk.strict ? ANY : results.reduce((all, result) => all | result, 0) };
+}
+
+function messageOfMisfit(name: string, values: readonly Kinds[]): string {
+  const operator = /^@?_?([^_]+)_?$/.exec(name)?.[1] ?? name;
+  const given = values.map(describeKinds);
+  if (name === '_%_' && values.every((kinds) => (kinds & NUMBER) !== 0)) {
+    return '% takes whole numbers only; write int(…) around what may have decimals';
+  }
+  return /\w/.test(operator) && operator !== 'in'
+    ? `${operator}() cannot take ${given.join(', ') || 'nothing'}`
+    : `${operator} cannot take ${given.join(' and ')}`;
+}
+
+function requireBoolean(expr: Expr, kinds: Kinds, operator: string, walk: Walk): void {
+  if (!walk.strict || (kinds & KIND.boolean) !== 0) return;
+  report(
+    walk,
+    expr,
+    `${operator.replaceAll('_', '').replace('?:', '? :')} takes true or false, not ${describeKinds(kinds)}`,
+  );
+}
+
+function checkEquality(expr: Expr, left: Kinds, right: Kinds, walk: Walk): void {
+  if (!walk.strict || mayBeEqual(left, right)) return;
+  const hint = left === KIND.nothing || right === KIND.nothing ? '; has(…) tells whether something is there' : '';
+  report(walk, expr, `compares ${describeKinds(left)} with ${describeKinds(right)}, which are never equal${hint}`);
+}
+
+function shapeOfIndex(expr: Expr, owner: Shape, index: Expr | undefined, walk: Walk): Shape {
+  const key = index && stringOf(index);
+  if (key !== undefined) return shapeOfMember(expr, owner, key, walk);
+  if ((owner.kinds & (KIND.object | KIND.list)) === 0) report(walk, expr, 'a single value has no members');
+  else if (owner.members !== undefined && owner.members.takesAnyIndex !== true) {
+    report(walk, expr, `${owner.members.name} takes a literal name in [ ]`);
+  }
+  return ANYTHING;
 }
 
 /** A pattern from the facts could be the contact's own text; a literal one can be checked now. */
 function checkPattern(expr: Expr, argument: Expr | undefined, walk: Walk): void {
   const pattern = argument && stringOf(argument);
   if (pattern === undefined) return report(walk, expr, 'the pattern of matches() must be a literal string');
-  const fault = walk.functions.faultOfPattern(pattern);
+  const fault = walk.known.faultOfPattern(pattern);
   if (fault !== null) report(walk, argument ?? expr, cutText(fault, 200));
 }
 
@@ -217,13 +275,22 @@ function visitStruct(expr: Expr, struct: ExprCase<'structExpr'>, walk: Walk, pla
 }
 
 /** One loop may follow another (`filter` then `exists`), but not stand in another: the work would multiply. */
-function visitLoop(expr: Expr, loop: ExprCase<'comprehensionExpr'>, walk: Walk, place: Place): void {
+function visitLoop(expr: Expr, loop: ExprCase<'comprehensionExpr'>, walk: Walk, place: Place): Shape {
   if (place.loops > 0) report(walk, expr, 'exists, all, map and filter must not stand inside each other');
-  if (loop.iterRange !== undefined) visit(loop.iterRange, walk, place);
+  if (++walk.loops === MAX_LOOPS + 1) {
+    report(walk, expr, `exists, all, map and filter stand in the condition more than ${MAX_LOOPS} times`);
+  }
+  const range = loop.iterRange === undefined ? ANYTHING : visit(loop.iterRange, walk, place);
+  if (walk.strict && (range.kinds & (KIND.list | KIND.object)) === 0) {
+    report(walk, expr, `exists, all, map and filter go through a list or an object, not ${describeKinds(range.kinds)}`);
+  }
   const inner = { ...place, bound: new Set([...place.bound, loop.iterVar, loop.accuVar]), loops: place.loops + 1 };
-  for (const part of [loop.accuInit, loop.loopCondition, loop.loopStep, loop.result]) {
+  const start = loop.accuInit === undefined ? ANYTHING : visit(loop.accuInit, walk, inner);
+  for (const part of [loop.loopCondition, loop.loopStep, loop.result]) {
     if (part !== undefined) visit(part, walk, inner);
   }
+  // `map` and `filter` begin with a list; the others count, or begin with true or false, and give true or false.
+  return { kinds: start.kinds === KIND.list ? KIND.list : KIND.boolean };
 }
 
 function stringOf(expr: Expr): string | undefined {

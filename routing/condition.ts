@@ -1,36 +1,36 @@
-import {
-  celEnv,
-  celFunc,
-  CelScalar,
-  isCelError,
-  parse,
-  plan,
-  type CelFunc,
-  type CelInput,
-  type CelResult,
-} from '@bufbuild/cel';
-import { bracketDepth, checkExpression, MAX_NESTING, type ConditionFault } from './condition-check.ts';
-import { cutText, MAX_MESSAGE_TEXT_CHARS, type RoutingFacts } from './facts.ts';
+import { isCelError, parse, plan } from '@bufbuild/cel';
+import { checkExpression, type ConditionFault } from './condition-check.ts';
+import { ENVIRONMENT, runBounded, type Program } from './condition-functions.ts';
+import type { FieldType } from './condition-kinds.ts';
+import { bindFacts, withTeam, type BoundFacts, type ConditionScope } from './condition-names.ts';
+import { bracketDepth, MAX_NESTING } from './condition-nesting.ts';
+import { cutText, type RoutingFacts } from './facts.ts';
+import { compilePattern, faultOfPattern, type Pattern, type PatternResult } from './pattern.ts';
 
 /**
  * Conditions are CEL expressions. What they may cost is bounded when they are compiled (length, nodes, nesting, no loop in a loop, literal
- * patterns of the linear-time matcher) and by the text they see, so that a condition of one workspace cannot hold up a worker.
- * What can be known beforehand (syntax, unknown names and functions, bad patterns) is a fault; what depends on the facts is an error of the
- * evaluation, and then the condition is false.
+ * patterns of the linear-time matcher), by the text they see, and by an allowance of work while they are evaluated, so that a condition of one
+ * workspace cannot hold up a worker.
+ * What can be known beforehand (syntax, unknown names and functions, bad patterns; with a scope also types) is a fault; what depends on the facts
+ * is an error of the evaluation, and then the condition is false.
  */
-export function compileCondition(source: string): CompileResult {
+export function compileCondition(source: string, scope?: ConditionScope): CompileResult {
   if (source.trim() === '') return refuse('the condition is empty');
   if (source.length > MAX_SOURCE_CHARS) {
     return refuse(`the condition has ${source.length} characters; at most ${MAX_SOURCE_CHARS} are allowed`);
   }
   // Before the parser sees it: the parser recurses, and how deep it may go depends on the stack of whoever called.
   if (bracketDepth(source) > MAX_NESTING) return refuse(`the condition is nested deeper than ${MAX_NESTING} levels`);
+  const patterns = new Map<string, Pattern>();
   try {
     const parsed = parse(source);
-    const offsets = parsed.sourceInfo?.positions ?? {};
-    const faults = checkExpression(parsed.expr, offsets, { knowsFunction, faultOfPattern });
+    const { faults, reads } = checkExpression(parsed.expr, parsed.sourceInfo?.positions ?? {}, {
+      scope,
+      formsOf: (name) => ENVIRONMENT.funcs.find(name),
+      faultOfPattern: (pattern) => compileInto(patterns, pattern),
+    });
     if (faults.length > 0) return { ok: false, faults };
-    return { ok: true, condition: { source, program: plan(ENVIRONMENT, parsed.expr) } };
+    return { ok: true, condition: { source, reads, patterns, program: plan(ENVIRONMENT, parsed.expr) } };
   } catch (error) {
     return { ok: false, faults: [faultOfParseError(error)] };
   }
@@ -42,8 +42,10 @@ export type CompileResult =
 
 export interface Condition {
   readonly source: string;
-  /** Not for callers: use `evaluateCondition`. */
-  readonly program: (bindings: Record<string, CelInput>) => CelResult;
+  // The rest is not for callers: use `evaluateCondition` and `readValues`.
+  readonly reads: readonly (readonly string[])[];
+  readonly patterns: ReadonlyMap<string, Pattern>;
+  readonly program: Program;
 }
 
 export interface Evaluation {
@@ -52,7 +54,8 @@ export interface Evaluation {
   readonly error?: string;
 }
 
-export type { ConditionFault };
+export { bindFacts, compilePattern, faultOfPattern, withTeam };
+export type { BoundFacts, ConditionFault, ConditionScope, FieldType, Pattern, PatternResult };
 
 const MAX_SOURCE_CHARS = 2048;
 const MAX_ERROR_CHARS = 300;
@@ -62,33 +65,9 @@ export function evaluateCondition(condition: Condition, facts: RoutingFacts): Ev
   return evaluateBound(condition, bindFacts(facts));
 }
 
-export type BoundFacts = Record<string, CelInput>;
-
-/** The facts in the form that CEL reads; worth keeping while several conditions are evaluated over the same facts. */
-export function bindFacts(facts: RoutingFacts): BoundFacts {
-  const { conversation, contact, channel, message, fields } = facts;
-  return {
-    conversation: new Map<string, CelInput>([
-      ['source', conversation.source],
-      ['priority', BigInt(Math.trunc(conversation.priority))],
-    ]),
-    contact: new Map<string, CelInput>([
-      ['id', contact.id],
-      ['name', contact.name],
-      ['attributes', celOfJson(contact.attributes)],
-    ]),
-    channel: new Map([
-      ['key', channel.key],
-      ['name', channel.name],
-    ]),
-    message: new Map([['text', cutText(message.text, MAX_MESSAGE_TEXT_CHARS)]]),
-    fields: celOfJson(fields),
-  };
-}
-
 export function evaluateBound(condition: Condition, bound: BoundFacts): Evaluation {
   try {
-    const result = condition.program(bound);
+    const result = runBounded(condition.program, bound, condition.patterns);
     if (typeof result === 'boolean') return { value: result };
     if (isCelError(result)) return { value: false, error: cutText(result.message, MAX_ERROR_CHARS) };
     return { value: false, error: 'the condition gives no boolean' };
@@ -97,65 +76,44 @@ export function evaluateBound(condition: Condition, bound: BoundFacts): Evaluati
   }
 }
 
-/** As `compileCondition`, remembering the last conditions used: compiling costs a hundred times what evaluating costs. */
-export function compileConditionCached(source: string): CompileResult {
-  const known = cache.get(source);
-  if (known !== undefined) {
-    cache.delete(source);
-    cache.set(source, known);
-    return known;
-  }
-  const result = compileCondition(source);
-  // A source that is too long is refused at once, and is not worth its memory.
-  if (source.length > MAX_SOURCE_CHARS) return result;
-  if (cache.size >= MAX_CACHED) {
-    const oldest = cache.keys().next();
-    if (!oldest.done) cache.delete(oldest.value);
-  }
-  cache.set(source, result);
-  return result;
+/** What each name in a condition stands for now, for people who try a flow: `{"fields.purpose": "sales"}`. What is missing is null. */
+export function readValues(condition: Condition, bound: BoundFacts): Record<string, unknown> {
+  return Object.fromEntries(
+    condition.reads.slice(0, MAX_VALUES_TOLD).map((path) => {
+      let value: unknown = bound[path[0] ?? ''];
+      for (const member of path.slice(1)) value = value instanceof Map ? value.get(member) : undefined;
+      return [nameOfPath(path), tellableOf(value)];
+    }),
+  );
 }
 
-const MAX_CACHED = 1000;
-const cache = new Map<string, CompileResult>();
+const MAX_VALUES_TOLD = 20;
+const MAX_TOLD_CHARS = 200;
 
-/**
- * JSON has one kind of number, which CEL reads as a double, and CEL knows no arithmetic between doubles and whole numbers: without these,
- * `fields.orders + 1 > 3` would be an error.
- */
-const MIXED_ARITHMETIC: CelFunc[] = (
-  [
-    ['_+_', (left, right) => left + right],
-    ['_-_', (left, right) => left - right],
-    ['_*_', (left, right) => left * right],
-    ['_/_', (left, right) => left / right],
-  ] satisfies [string, (left: number, right: number) => number][]
-).flatMap(([name, compute]) => [
-  celFunc(name, [CelScalar.DOUBLE, CelScalar.INT], CelScalar.DOUBLE, (left, right) => compute(left, Number(right))),
-  celFunc(name, [CelScalar.INT, CelScalar.DOUBLE], CelScalar.DOUBLE, (left, right) => compute(Number(left), right)),
-]);
-
-const ENVIRONMENT = celEnv({ funcs: MIXED_ARITHMETIC });
-
-function knowsFunction(name: string): boolean {
-  return ENVIRONMENT.funcs.find(name) !== undefined;
+function nameOfPath(path: readonly string[]): string {
+  const name = path
+    .map((part, index) => (index === 0 ? part : /^[A-Za-z_]\w*$/.test(part) ? `.${part}` : `[${JSON.stringify(part)}]`))
+    .join('');
+  return cutText(name, MAX_TOLD_CHARS);
 }
 
-const MATCH_NOTHING = plan(ENVIRONMENT, parse(`''.matches(pattern)`));
-
-/** What the matcher says about a pattern, found by trying it. */
-function faultOfPattern(pattern: string): string | null {
-  const result = MATCH_NOTHING({ pattern });
-  return isCelError(result) ? result.message : null;
+function tellableOf(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (typeof value === 'string') return cutText(value, MAX_TOLD_CHARS);
+  if (typeof value === 'number' || typeof value === 'boolean') return value;
+  if (typeof value !== 'object' || value === null) return null;
+  const json = JSON.stringify(value, (_, member: unknown) => {
+    if (member instanceof Map) return Object.fromEntries(member) as unknown;
+    return typeof member === 'bigint' ? Number(member) : member;
+  });
+  return cutText(json, MAX_TOLD_CHARS);
 }
 
-/** Maps instead of plain objects: the library reads a plain object's `constructor`, which here is the user's data. */
-function celOfJson(value: unknown): CelInput {
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
-  if (Array.isArray(value)) return value.map(celOfJson);
-  if (typeof value === 'object' && value !== null) {
-    return new Map(Object.entries(value).map(([key, member]) => [key, celOfJson(member)]));
-  }
+function compileInto(patterns: Map<string, Pattern>, source: string): string | null {
+  if (patterns.has(source)) return null;
+  const result = compilePattern(source);
+  if (!result.ok) return result.fault;
+  patterns.set(source, result);
   return null;
 }
 

@@ -1,32 +1,67 @@
-import { cutText, type Fields, type FieldValue } from './facts.ts';
-import type { EnrichmentStep, HttpStep, KeywordsStep, SetStep } from './flow-document.ts';
+import { cutText, type Fields, type FieldValue, type RoutingFacts } from './facts.ts';
+import type { ContactStep, HttpStep, KeywordsStep, SetStep } from './flow-schema.ts';
 
-/**
- * The fields after the step. Steps that answer from what is known give fields; an `http` step needs the response of another system first: whoever
- * may call it does so, and `fieldsFromResponse` reads the answer.
- */
-export function applyStep(step: SetStep | KeywordsStep, known: KnownSoFar): Fields;
-export function applyStep(step: EnrichmentStep, known: KnownSoFar): Fields | 'needs response';
-export function applyStep(step: EnrichmentStep, { fields, text }: KnownSoFar): Fields | 'needs response' {
+/** What a step that answers from what is known has to tell. */
+export interface Found {
+  /** To be set. */
+  readonly fields: Fields;
+  /** 0 to 1, where the step tells. */
+  readonly confidence?: number;
+  /** Why it could not tell all it should. */
+  readonly failure?: string;
+}
+
+/** @param foldedText of the message, by `foldText` */
+export function findKnownFields(
+  step: SetStep | KeywordsStep | ContactStep,
+  { facts, foldedText }: { facts: Pick<RoutingFacts, 'contact' | 'history'>; foldedText: () => string },
+): Found {
   switch (step.kind) {
     case 'set':
-      return { ...fields, [step.field]: step.value };
+      return { fields: { [step.field]: step.value } };
     case 'keywords': {
-      const value = valueByKeywords(step, text);
-      return value === undefined ? fields : { ...fields, [step.field]: value };
+      const value = valueByKeywords(step, foldedText());
+      return { fields: value === undefined ? {} : { [step.field]: value } };
     }
-    case 'http':
-      return 'needs response';
+    case 'contact':
+      return findContactFields(step, facts);
     default:
       return step satisfies never;
   }
 }
 
-export interface KnownSoFar {
-  readonly fields: Fields;
-  /** See `joinMessageText`. */
-  readonly text: string;
+function findContactFields(step: ContactStep, facts: Pick<RoutingFacts, 'contact' | 'history'>): Found {
+  const fields: Record<string, FieldValue> = {};
+  const unknown: string[] = [];
+  for (const [name, source] of Object.entries(step.fields)) {
+    const value = fieldValueOf(valueOfContact(source, facts));
+    if (value === undefined) unknown.push(source);
+    else fields[name] = value;
+  }
+  return unknown.length === 0 ? { fields } : { fields, failure: `not known: ${unknown.join(', ')}` };
 }
+
+function valueOfContact(source: string, { contact, history }: Pick<RoutingFacts, 'contact' | 'history'>): unknown {
+  switch (source) {
+    case 'name':
+      return contact.name;
+    case 'lifecycle':
+      return attributeOf(contact, 'lifecycle');
+    case 'conversationCount':
+    case 'lastAgentId':
+    case 'lastCategory':
+      return history?.[source];
+    default:
+      return source.startsWith(ATTRIBUTE_PREFIX)
+        ? attributeOf(contact, source.slice(ATTRIBUTE_PREFIX.length))
+        : undefined;
+  }
+}
+
+const ATTRIBUTE_PREFIX = 'attributes/';
+
+const attributeOf = ({ attributes }: RoutingFacts['contact'], name: string): unknown =>
+  Object.hasOwn(attributes, name) ? attributes[name] : undefined;
 
 /**
  * What an `http` step takes from a response, and the fields for which the response has no text, finite number, true or false. Texts are cut to
@@ -68,10 +103,9 @@ const MAX_VALUE_CHARS = 1000;
 
 const ACCENTS = /\u0640|[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670]/gu;
 
-function valueByKeywords(step: KeywordsStep, text: string): FieldValue | undefined {
-  const folded = foldText(text);
+function valueByKeywords(step: KeywordsStep, foldedText: string): FieldValue | undefined {
   const rules = foldedKeywords(step);
-  const index = rules.findIndex((keywords) => keywords.some((keyword) => containsKeyword(folded, keyword)));
+  const index = rules.findIndex((keywords) => keywords.some((keyword) => containsKeyword(foldedText, keyword)));
   return step.rules[index]?.value ?? step.otherwise;
 }
 
@@ -88,10 +122,10 @@ function foldedKeywords(step: KeywordsStep): string[][] {
 const foldedByStep = new WeakMap<KeywordsStep, string[][]>();
 
 /**
- * Where a keyword begins or ends with a Latin letter or a digit, no other may stand beside it ("bill" is not in "billing"). Scripts that do not
+ * Whether the keyword stands in the text, both folded, as words: where it begins or ends with a Latin letter or a digit, no other may stand beside it ("bill" is not in "billing"). Scripts that do not
  * part words by blanks, or join them to others, are found anywhere.
  */
-function containsKeyword(text: string, keyword: string): boolean {
+export function containsKeyword(text: string, keyword: string): boolean {
   const boundBefore = LATIN_START.test(keyword);
   const boundAfter = LATIN_END.test(keyword);
   for (let at = text.indexOf(keyword); at !== -1; at = text.indexOf(keyword, at + 1)) {
@@ -118,7 +152,8 @@ function valueAtPointer(json: unknown, pointer: string): unknown {
   return value;
 }
 
-function fieldValueOf(value: unknown): FieldValue | undefined {
+/** The value if it can be one of a field, cut and made fit to be stored. */
+export function fieldValueOf(value: unknown): FieldValue | undefined {
   if (typeof value === 'boolean') return value;
   if (typeof value === 'number') return Number.isFinite(value) ? value : undefined;
   if (typeof value !== 'string') return undefined;

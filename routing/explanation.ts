@@ -54,7 +54,7 @@ export interface AssignmentExplanation {
   readonly turn: number;
   readonly effectivePriority: number;
   readonly waitedSeconds: number;
-  /** Until the team's target is missed; negative after that, null without a target. */
+  /** Until the target is missed, the conversation's own or the team's; negative after that, null without a target. */
   readonly breachInSeconds: number | null;
 }
 

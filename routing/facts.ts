@@ -13,6 +13,26 @@ export interface RoutingFacts {
   /** See `joinMessageText`. */
   readonly message: { readonly text: string };
   readonly fields: Fields;
+  /** The time of the decision, by the clock of PostgreSQL: business hours go by it. */
+  readonly nowMs: number;
+  /** Read only for a flow with a step that tells it. */
+  readonly history?: ContactHistory;
+}
+
+/** The contact's earlier conversations, that which the flow decides about not counted. */
+export interface ContactHistory {
+  readonly conversationCount: number;
+  /** Of the last one, as the category. */
+  readonly lastAgentId: string | null;
+  readonly lastCategory: string | null;
+}
+
+/** How busy a team is, for conditions of branches. */
+export interface TeamLoad {
+  readonly waiting: number;
+  readonly onlineAgents: number;
+  /** 0 where nobody waits. */
+  readonly longestWaitSeconds: number;
 }
 
 /** What the enrichment found out, by field name. */

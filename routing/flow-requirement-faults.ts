@@ -1,4 +1,5 @@
-import { isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
+import { templateFaults, type NameScope } from './flow-expression-faults.ts';
+import { isFieldName, isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
 import { MAX_REQUIREMENTS, MAX_RING_SECONDS, MAX_RINGS, MAX_SKILL_CHARS, skillKey } from './flow-requirements.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
 import { createNameSearch } from './nearest-name.ts';
@@ -14,7 +15,7 @@ export interface KnownNames {
  * Finds what a schema cannot tell in the requirements and rings of a branch, or of `otherwise`: what can never be met, never end, or never happen.
  * Values of the wrong shape are passed over. One checker serves a whole document, so that looking for names that were meant stays bounded.
  */
-export function createRequirementsCheck(known: KnownNames): (path: string, branch: unknown) => FlowFault[] {
+export function createRequirementsCheck(known: KnownNames & NameScope): (path: string, branch: unknown) => FlowFault[] {
   const nameSkill = createNameSearch(known.skills);
 
   function unknownSkillFaults(path: string, skill: string): FlowFault[] {
@@ -26,7 +27,13 @@ export function createRequirementsCheck(known: KnownNames): (path: string, branc
 
   return (path, branch) => {
     const { levels, faults } = checkRequirements(branch, unknownSkillFaults);
-    faults.push(...ringOrderFaults(branch), ...relaxFaults(branch, levels), ...overflowFaults(branch, known.teamIds));
+    faults.push(
+      ...unknownFieldFaults(branch, known),
+      ...ringOrderFaults(branch),
+      ...relaxFaults(branch, levels),
+      ...overflowFaults(branch, known.teamIds),
+      ...endTextFaults(branch, known),
+    );
     return faults.map(({ at, ...fault }) => ({
       ...fault,
       path: `${path}${fault.path}`,
@@ -56,6 +63,16 @@ function checkRequirements(
     return named.skill === null ? [] : unknownSkillFaults(named.path, named.skill);
   });
   return { levels, faults };
+}
+
+function unknownFieldFaults(branch: unknown, { fields }: NameScope): FlowFault[] {
+  if (fields === undefined) return [];
+  return itemsAt(branch, '/requirements', MAX_REQUIREMENTS).flatMap(([path, item]) => {
+    const field = valueAt(item, '/skillFromField');
+    if (typeof field !== 'string' || !isFieldName(field) || fields.has(field)) return [];
+    const mend = 'Name a field that a step of the enrichment sets.';
+    return [{ path: `${path}/skillFromField`, message: 'no step sets this field', mend }];
+  });
 }
 
 /** What a ring does; it must be one of them. */
@@ -138,9 +155,28 @@ function notLowerFault(path: string, before: number): FlowFault {
       };
 }
 
+/** What is told in the end, which only the fallback is. */
+function endTextFaults(branch: unknown, scope: NameScope): FlowFault[] {
+  return itemsAt(branch, '/rings', MAX_RINGS).flatMap(([path, ring]): FlowFault[] => {
+    if (!isObject(ring)) return [];
+    const astray = ['text', 'webhookUrl'].filter(
+      (member) => Object.hasOwn(ring, member) && !Object.hasOwn(ring, 'fallback'),
+    );
+    return [
+      ...templateFaults(`${path}/text`, ring['text'], scope),
+      ...astray.map((member) => ({
+        path: `${path}/${member}`,
+        message: 'counts only beside fallback',
+        mend: 'Move it to the ring with the fallback.',
+      })),
+    ];
+  });
+}
+
 /** A team named twice would get the conversation back that nobody of it could take. */
 function overflowFaults(branch: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
-  const had = new Map([[valueAt(branch, '/teamId'), '/teamId']]);
+  const had = new Map<unknown, string>([[valueAt(branch, '/teamId'), '/teamId']]);
+  for (const [path, part] of itemsAt(branch, '/split', 10)) had.set(valueAt(part, '/teamId'), path);
   return itemsAt(branch, '/rings', MAX_RINGS).flatMap(([ringPath, ring]): FlowFault[] => {
     const teamId = valueAt(ring, '/overflowTeamId');
     const path = `${ringPath}/overflowTeamId`;

@@ -61,6 +61,17 @@ const FlowRing = Type.Object(
       Type.String({ pattern: FLOW_PATTERNS.id, description: 'The team that gets it from here on' }),
     ),
     fallback: Type.Optional(Type.Enum(['wait', 'close'], { description: 'What becomes of it in the end' })),
+    text: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 4096,
+        pattern: FLOW_PATTERNS.notBlank,
+        description: 'Beside fallback: what the contact is sent then; may hold {{contact.name}} and the like',
+      }),
+    ),
+    webhookUrl: Type.Optional(
+      Type.String({ maxLength: 2048, pattern: FLOW_PATTERNS.url, description: 'Beside fallback: who is told then' }),
+    ),
   },
   { additionalProperties: false, description: 'One of relax, overflowTeamId and fallback' },
 );
@@ -96,11 +107,13 @@ export function skillKey({ skill, skillFromField }: SkillName): string {
 
 /**
  * A field without a text that can be a skill's name asks for nothing, and is told. Where a field names a skill that is asked for anyway, each is
- * relaxed by its own rings and the higher level counts; a preference beside a requirement counts no more.
+ * relaxed by its own rings and the higher level counts; a preference beside a requirement counts no more. The text of the fallback is filled now,
+ * by `fillText`, as the fields are known now.
  */
 export function fillRequirements(
   { requirements = [], rings = [] }: FlowRequirements,
   fields: Fields,
+  fillText: (template: string) => string,
 ): FilledRequirements {
   if (requirements.length === 0 && rings.length === 0) return { requirements: noRequirements, missingFields: [] };
   const missing = new Set<string>();
@@ -114,7 +127,7 @@ export function fillRequirements(
   const required = new Set(asked.filter(({ preferred }) => !preferred).map(({ skill }) => skill));
   const counted = asked.filter(({ skill, preferred }) => !preferred || !required.has(skill));
   return {
-    requirements: { skills: skillsOf(counted), rings: ringsOf(rings, counted) },
+    requirements: { skills: skillsOf(counted), rings: ringsOf(rings, counted, fillText) },
     missingFields: [...missing],
   };
 }
@@ -145,11 +158,21 @@ function skillsOf(asked: readonly Asked[]): SkillRequirement[] {
 }
 
 /** A ring that relaxes only what is not asked for is left out. */
-function ringsOf(rings: NonNullable<FlowRequirements['rings']>, asked: readonly Asked[]): Ring[] {
+function ringsOf(
+  rings: NonNullable<FlowRequirements['rings']>,
+  asked: readonly Asked[],
+  fillText: (template: string) => string,
+): Ring[] {
   let now = asked;
-  return rings.flatMap(({ afterSeconds, relax, overflowTeamId, fallback }): Ring[] => {
+  return rings.flatMap(({ afterSeconds, relax, overflowTeamId, fallback, text, webhookUrl }): Ring[] => {
     if (overflowTeamId !== undefined) return [{ afterSeconds, kind: 'overflow', teamId: overflowTeamId }];
-    if (fallback !== undefined) return [{ afterSeconds, kind: 'fallback', then: fallback }];
+    if (fallback !== undefined) {
+      const told = {
+        ...(text === undefined ? {} : { text: fillText(text) }),
+        ...(webhookUrl === undefined ? {} : { webhookUrl }),
+      };
+      return [{ afterSeconds, kind: 'fallback', then: fallback, ...told }];
+    }
     const before = new Map(skillsOf(now).map(({ skill, level }) => [skill, level]));
     const relaxed = new Map((relax ?? []).map((named) => [skillKey(named), named.level]));
     now = now.map((one) => ({ ...one, level: relaxed.get(one.key) ?? one.level }));

@@ -15,7 +15,13 @@ import { compareCandidacies, exclusionOf, type Candidacy } from './ranking.ts';
 import type { SkillRequirement } from './requirements.ts';
 import { askOf, bestOf, giveTo, groupOf, prepareTeams, type TeamState } from './team-candidates.ts';
 import type { TeamRules } from './team-rules.ts';
-import { breachAtMs, compareWaiting, effectivePriority, type PlacedConversation } from './waiting-order.ts';
+import {
+  breachAtMs,
+  compareWaiting,
+  effectivePriority,
+  targetSecondsOf,
+  type PlacedConversation,
+} from './waiting-order.ts';
 
 export function matchWaiting({ nowMs, waiting, teams, agents, order = 'serving' }: MatchInput): Match[] {
   const teamById = prepareTeams({ teams, agents, nowMs });
@@ -48,6 +54,8 @@ export interface WaitingConversation {
   readonly conversationId: string;
   readonly teamId: string;
   readonly priority: number;
+  /** The target of its own; null: the team's counts. */
+  readonly slaSeconds: number | null;
   readonly waitingSinceMs: number;
   /** How much of an agent's capacity it takes. */
   readonly units: number;
@@ -127,7 +135,7 @@ function placeConversation(conversation: WaitingConversation, team: TeamState, n
     conversationId,
     waitingSinceMs,
     effectivePriority: effectivePriority(conversation, team.rules, nowMs),
-    breachAtMs: breachAtMs(waitingSinceMs, team.rules),
+    breachAtMs: breachAtMs(waitingSinceMs, { slaSeconds: targetSecondsOf(conversation, team.rules) }),
     conversation,
     team,
   };
@@ -176,7 +184,7 @@ class Decision implements Match {
   get explanation(): AssignmentExplanation {
     const { conversation, team, lastAgentId, turn, nowMs } = this.#facts;
     const placed = placeConversation(conversation, team, nowMs);
-    const hasTarget = team.rules.slaSeconds !== null;
+    const hasTarget = targetSecondsOf(conversation, team.rules) !== null;
     const place = {
       turn,
       effectivePriority: placed.effectivePriority,

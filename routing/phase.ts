@@ -10,6 +10,8 @@ export type Phase =
   /** No conversation is open, but messages wait for one. */
   | { readonly kind: 'pending' }
   | { readonly kind: 'enriching'; readonly conversationId: string; readonly overNetwork: boolean }
+  /** A question waits for the contact's answer: after `waitMs`, or when the contact writes, there is something to look at. */
+  | { readonly kind: 'asking'; readonly conversationId: string; readonly waitMs: number }
   | { readonly kind: 'routing'; readonly conversationId: string }
   | { readonly kind: 'assigning'; readonly conversationId: string }
   /** Waiting or assigned: the flow has ended, and only a close goes on from here. */
@@ -23,6 +25,8 @@ export interface OpenConversation {
   readonly routed: boolean;
   readonly closeRequested: boolean;
   readonly enrichesOverNetwork: boolean;
+  /** How long a question still waits for its answer to come or to be complete; null where none waits. */
+  readonly waitMs: number | null;
 }
 
 export function phaseOf(open: OpenConversation | null, hasPending: boolean): Phase {
@@ -31,6 +35,7 @@ export function phaseOf(open: OpenConversation | null, hasPending: boolean): Pha
   if (open.closeRequested) return { kind: 'closing', conversationId };
   switch (open.state) {
     case 'enriching':
+      if (open.waitMs !== null && open.waitMs > 0) return { kind: 'asking', conversationId, waitMs: open.waitMs };
       return { kind: 'enriching', conversationId, overNetwork: open.enrichesOverNetwork };
     case 'routing':
       return { kind: open.routed ? 'assigning' : 'routing', conversationId };
@@ -39,3 +44,7 @@ export function phaseOf(open: OpenConversation | null, hasPending: boolean): Pha
       return { kind: 'open', conversationId };
   }
 }
+
+/** Nothing is to be done for the contact until something happens. */
+export const isResting = (phase: Phase): phase is Extract<Phase, { kind: 'idle' | 'open' | 'asking' }> =>
+  phase.kind === 'idle' || phase.kind === 'open' || phase.kind === 'asking';

@@ -19,7 +19,13 @@ export type Ring = { readonly afterSeconds: number } & RingChange;
 export type RingChange =
   | { readonly kind: 'relax'; readonly levels: readonly { readonly skill: string; readonly level: number }[] }
   | { readonly kind: 'overflow'; readonly teamId: string }
-  | { readonly kind: 'fallback'; readonly then: 'wait' | 'close' };
+  | {
+      readonly kind: 'fallback';
+      readonly then: 'wait' | 'close';
+      /** What the contact is sent then, and who is told. */
+      readonly text?: string;
+      readonly webhookUrl?: string;
+    };
 
 export const noRequirements: Requirements = { skills: [], rings: [] };
 

@@ -2,12 +2,13 @@ import { compareText } from './ranking.ts';
 import type { TeamSettings } from './team-rules.ts';
 
 /**
- * The order in which the waiting are served: the higher effective priority, then the earlier breach of the team's target, then the longer
- * wait, then the smaller id. So whoever has reached the highest priority and is beyond the target stands before everyone who comes later, of
- * whatever team.
+ * The order in which the waiting are served: the higher effective priority, then the earlier breach of the target, its own or the team's,
+ * then the longer wait, then the smaller id. So whoever has reached the highest priority and is beyond the target stands before everyone who
+ * comes later, of whatever team.
  *
- * Of two conversations of a team with the same priority the older one always comes first, whatever the slope. So a queue can be kept by
- * priority and wait, and only the heads of these runs need to be compared with the slope of now.
+ * Of two conversations of a team with the same priority and the same target of their own, or none, the older one always comes first, whatever
+ * the slope and the team's target. So a queue can be kept by target, priority and wait, and only the heads of these runs need to be compared with
+ * the rules of now.
  */
 export function compareWaiting(left: PlacedConversation, right: PlacedConversation): number {
   if (left.effectivePriority !== right.effectivePriority) return right.effectivePriority - left.effectivePriority;
@@ -21,7 +22,7 @@ export interface PlacedConversation {
   readonly conversationId: string;
   readonly waitingSinceMs: number;
   readonly effectivePriority: number;
-  /** When the team's target is missed, or would be if it had one. */
+  /** When its target is missed, or would be if there were one. */
   readonly breachAtMs: number;
 }
 
@@ -35,12 +36,20 @@ export function effectivePriority(
   return Math.min(100, Math.floor(priority + (agingPointsPerMinute * waitedMs) / 60_000));
 }
 
+/** The wait that is aimed at, or null: what the flow's branch set for the conversation, else the team's. */
+export function targetSecondsOf(
+  conversation: { readonly slaSeconds: number | null },
+  team: Pick<TeamSettings, 'slaSeconds'>,
+): number | null {
+  return conversation.slaSeconds ?? team.slaSeconds;
+}
+
 export function breachAtMs(waitingSinceMs: number, { slaSeconds }: Pick<TeamSettings, 'slaSeconds'>): number {
   return waitingSinceMs + (slaSeconds ?? assumedTargetSeconds) * 1_000;
 }
 
 /**
- * What a team without a target counts as in the order. Were it never, one of its conversations would stand behind all that come to teams with
- * a target, for ever. A day is longer than most targets, so teams that set one mostly come first.
+ * What counts in the order where there is no target. Were it never, such a conversation would stand behind all that come with a target, for ever.
+ * A day is longer than most targets, so those that have one mostly come first.
  */
-const assumedTargetSeconds = 86_400;
+export const assumedTargetSeconds = 86_400;

@@ -22,7 +22,7 @@ export type AssignmentMoment =
   | { readonly kind: 'returned'; readonly reason: ReturnReason }
   | { readonly kind: 'quiet' }
   | { readonly kind: 'woken'; readonly outcome: 'kept' | 'returned' }
-  | { readonly kind: 'closed_by_rule'; readonly reason: 'inactivity' | 'nobody_available' }
+  | { readonly kind: 'closed_by_rule'; readonly reason: 'flow' | 'inactivity' | 'nobody_available' }
   | { readonly kind: 'set_away'; readonly reason: 'missed_offers' | 'silent' }
   | { readonly kind: 'decision'; readonly seconds: number };
 
@@ -144,10 +144,12 @@ function countChanges(metrics: Metrics) {
     ['outcome'],
   );
   for (const outcome of ['kept', 'returned']) woken.inc({ outcome }, 0);
-  const closed = metrics.counter('closed_by_rule_total', 'Conversations closed by a rule rather than a person.', [
-    'reason',
-  ]);
-  for (const reason of ['inactivity', 'nobody_available']) closed.inc({ reason }, 0);
+  const closed = metrics.counter(
+    'closed_by_rule_total',
+    'Conversations closed by a flow or a rule rather than a person.',
+    ['reason'],
+  );
+  for (const reason of ['flow', 'inactivity', 'nobody_available']) closed.inc({ reason }, 0);
   const away = metrics.counter('agents_set_away_total', 'Agents set away for their silence.', ['reason']);
   for (const reason of ['missed_offers', 'silent']) away.inc({ reason }, 0);
   return {

@@ -193,7 +193,7 @@ export async function giveToAgent(
            UPDATE conversations
            SET state = 'assigned', agent_id = $3, assigned_at = clock_timestamp(), forced = taken.forced, passed_over = $7,
                offered_agent_id = NULL, offer_expires_at = NULL, awaited_agent_id = NULL, awaited_until = NULL,
-               quiet_since = NULL, return_at = NULL, due_kind = $8, due_at = to_timestamp($9::float8 / 1000),
+               quiet_since = NULL, return_at = NULL, awaiting_after_sequence = NULL, answer_until = NULL, due_kind = $8, due_at = to_timestamp($9::float8 / 1000),
                version = version + 1, progressed_at = now()
            FROM taken WHERE workspace_id = $1 AND id = $2
            RETURNING conversations.forced,

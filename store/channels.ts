@@ -1,5 +1,7 @@
 import { newId } from '../platform/id.ts';
+import { createWebhookSecret } from '../platform/webhook-signature.ts';
 import type { Queryable } from './database.ts';
+import { wakeDeliverersSql } from './deliveries.ts';
 
 /** Where contacts write: a chat widget, a mailbox, a phone number. Messages name a channel by its key, which never changes. */
 export interface Channel {
@@ -8,23 +10,39 @@ export interface Channel {
   name: string;
   /** What a conversation that begins here takes of an agent's capacity. */
   units: number;
+  /** Where it takes what is said to its contacts; null: nowhere. */
+  outboundUrl: string | null;
   createdAt: Date;
 }
 
-const channelColumns = 'id, key, name, units, created_at AS "createdAt"';
+/** Told by the call that made it, and never again. */
+export interface MadeSecret {
+  /** Null: none was made. */
+  readonly outboundSecret: string | null;
+}
+
+const channelColumns = 'id, key, name, units, outbound_url AS "outboundUrl", created_at AS "createdAt"';
 
 export async function createChannel(
   db: Queryable,
-  { workspaceId, key, name, units = 1 }: { workspaceId: string; key: string; name: string; units?: number },
-): Promise<{ kind: 'created'; channel: Channel } | { kind: 'key_taken' }> {
+  {
+    workspaceId,
+    key,
+    name,
+    units = 1,
+    outboundUrl = null,
+  }: { workspaceId: string; key: string; name: string; units?: number; outboundUrl?: string | null },
+): Promise<{ kind: 'created'; channel: Channel & MadeSecret } | { kind: 'key_taken' }> {
+  const outboundSecret = outboundUrl === null ? null : createWebhookSecret();
   const { rows } = await db.query<Channel>({
     name: 'insert-channel',
-    text: `INSERT INTO channels (workspace_id, id, key, name, units) VALUES ($1, $2, $3, $4, $5)
+    text: `INSERT INTO channels (workspace_id, id, key, name, units, outbound_url, outbound_secret)
+      VALUES ($1, $2, $3, $4, $5, $6, $7)
       ON CONFLICT (workspace_id, key) DO NOTHING RETURNING ${channelColumns}`,
-    values: [workspaceId, newId(), key, name, units],
+    values: [workspaceId, newId(), key, name, units, outboundUrl, outboundSecret],
   });
   const [channel] = rows;
-  return channel === undefined ? { kind: 'key_taken' } : { kind: 'created', channel };
+  return channel === undefined ? { kind: 'key_taken' } : { kind: 'created', channel: { ...channel, outboundSecret } };
 }
 
 export async function getChannel(
@@ -53,17 +71,71 @@ export async function listChannels(
   return rows;
 }
 
-/** Other units are for conversations that begin from now on: what an open one takes was fixed when it began. */
+/**
+ * Other units are for conversations that begin from now on: what an open one takes was fixed when it began. The first outbound URL brings a secret,
+ * which stays when the URL changes or goes. At another URL, what waits is tried at once; without one, it fails when it is due.
+ */
 export async function updateChannel(
   db: Queryable,
-  { workspaceId, channelId, name, units }: { workspaceId: string; channelId: string; name?: string; units?: number },
-): Promise<{ kind: 'updated'; channel: Channel } | { kind: 'not_found' }> {
-  const { rows } = await db.query<Channel>({
+  { workspaceId, channelId, name, units, outboundUrl }: ChannelChanges,
+): Promise<{ kind: 'updated'; channel: Channel & MadeSecret } | { kind: 'not_found' }> {
+  const made = createWebhookSecret();
+  const { rows } = await db.query<Channel & { secret: string | null }>({
     name: 'update-channel',
-    text: `UPDATE channels SET name = coalesce($3, name), units = coalesce($4, units)
-      WHERE workspace_id = $1 AND id = $2 RETURNING ${channelColumns}`,
-    values: [workspaceId, channelId, name ?? null, units ?? null],
+    text: `WITH changed AS (
+        UPDATE channels SET name = coalesce($3, name), units = coalesce($4, units),
+          outbound_url = CASE WHEN $5::boolean THEN $6 ELSE outbound_url END,
+          outbound_secret = CASE WHEN $5::boolean AND $6::text IS NOT NULL THEN coalesce(outbound_secret, $7) ELSE outbound_secret END
+        WHERE workspace_id = $1 AND id = $2
+        RETURNING ${channelColumns}, outbound_secret AS secret
+      ), hurried AS (
+        UPDATE deliveries d SET due_at = now() FROM changed
+        WHERE $5::boolean AND d.lane = changed.id AND d.state = 'pending' AND d.due_at > now() AND d.claimed_by IS NULL
+        RETURNING d.id
+      ), rung AS (
+        SELECT ${wakeDeliverersSql} FROM hurried LIMIT 1
+      )
+      SELECT changed.* FROM changed LEFT JOIN rung ON true`,
+    values: [workspaceId, channelId, name ?? null, units ?? null, outboundUrl !== undefined, outboundUrl ?? null, made],
   });
-  const [channel] = rows;
-  return channel === undefined ? { kind: 'not_found' } : { kind: 'updated', channel };
+  if (rows[0] === undefined) return { kind: 'not_found' };
+  const { secret, ...channel } = rows[0];
+  return { kind: 'updated', channel: { ...channel, outboundSecret: secret === made ? made : null } };
+}
+
+export interface ChannelChanges {
+  readonly workspaceId: string;
+  readonly channelId: string;
+  readonly name?: string;
+  readonly units?: number;
+  /** Null: none any more. */
+  readonly outboundUrl?: string | null;
+}
+
+/** Another secret, whether it has a URL yet or not. The one before signs beside it for a day (store/deliveries.ts). */
+export async function rotateChannelSecret(
+  db: Queryable,
+  { workspaceId, channelId }: { workspaceId: string; channelId: string },
+): Promise<(Channel & MadeSecret) | null> {
+  const outboundSecret = createWebhookSecret();
+  const { rows } = await db.query<Channel>({
+    name: 'rotate-channel-secret',
+    text: `UPDATE channels
+      SET outbound_secret_before = outbound_secret, outbound_secret = $3, outbound_secret_at = now()
+      WHERE workspace_id = $1 AND id = $2 RETURNING ${channelColumns}`,
+    values: [workspaceId, channelId, outboundSecret],
+  });
+  return rows[0] === undefined ? null : { ...rows[0], outboundSecret };
+}
+
+export async function findChannelId(
+  db: Queryable,
+  { workspaceId, key }: { workspaceId: string; key: string },
+): Promise<string | null> {
+  const { rows } = await db.query<{ id: string }>({
+    name: 'find-channel-id',
+    text: 'SELECT id FROM channels WHERE workspace_id = $1 AND key = $2',
+    values: [workspaceId, key],
+  });
+  return rows[0]?.id ?? null;
 }

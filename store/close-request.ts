@@ -67,7 +67,7 @@ const requestIfFitSql = `
   ), requested AS (
     UPDATE conversations
     SET close_requested_at = now(), close_category = coalesce(judged.category, $2::text), close_summary = $6, close_reason = 'agent',
-        version = version + 1, progressed_at = now()
+        awaiting_after_sequence = NULL, answer_until = NULL, version = version + 1, progressed_at = now()
     FROM judged
     WHERE workspace_id = $1 AND id = $4 AND close_requested_at IS NULL AND closed_at IS NULL
       AND judged."knowsAgent" AND ${isRuleAmongSql('judged.rules_settings', '$7')}

@@ -48,12 +48,12 @@ export async function requestClose(pool: pg.Pool, request: CloseRequest): Promis
   return { kind: 'unfit_notes', faults: findNoteFaults(judged.rules, request), rules: judged.rules };
 }
 
-/** Who or what wanted the close: an agent or a program by the API, or a rule. */
-type CloseReason = 'agent' | 'inactivity' | 'nobody_available';
+/** Who or what wanted the close: an agent or a program by the API, a branch or a step of its flow, or a rule. */
+type CloseReason = 'agent' | 'flow' | 'inactivity' | 'nobody_available';
 
 /**
- * Makes a close request. The caller holds the contact, so that every message is on one side of it. Rules that close are exempt from what
- * the workspace wants to be noted.
+ * Makes a close request. The caller holds the contact, so that every message is on one side of it. Flows and rules that close are exempt from what
+ * the workspace wants to be noted. A question that its flow has asked waits no longer.
  *
  * @returns false when a close was requested before, and nothing was done
  */
@@ -73,7 +73,7 @@ export async function writeCloseRequest(
     text: `WITH requested AS (
              UPDATE conversations
              SET close_requested_at = now(), close_category = $4, close_summary = $5, close_reason = $6,
-                 version = version + 1, progressed_at = now()
+                 awaiting_after_sequence = NULL, answer_until = NULL, version = version + 1, progressed_at = now()
              WHERE workspace_id = $1 AND id = $2 AND close_requested_at IS NULL AND closed_at IS NULL
              RETURNING id
            ), told AS (
@@ -222,7 +222,8 @@ const closeHeldSql = `
     UPDATE conversations v
     SET state = 'closed', closed_at = clock_timestamp(), close_requested_at = coalesce(close_requested_at, now()),
         offered_agent_id = NULL, offer_expires_at = NULL, awaited_agent_id = NULL, awaited_until = NULL,
-        return_at = NULL, due_at = NULL, due_kind = NULL, version = version + 1, progressed_at = now()
+        return_at = NULL, awaiting_after_sequence = NULL, answer_until = NULL, due_at = NULL, due_kind = NULL,
+        version = version + 1, progressed_at = now()
     FROM closing
     WHERE v.workspace_id = $1 AND v.id = closing.id
     RETURNING v.id, v.contact_id, v.agent_id, v.team_id, v.close_category, closing.place

@@ -1,5 +1,6 @@
 /** Conversations, their threads and the decisions about them, as they are read. Each change has a module of its own. */
 import type { ConversationState } from '../routing/conversation.ts';
+import type { FieldSources } from '../routing/flow-progress.ts';
 import type { Requirements } from '../routing/requirements.ts';
 import { defaultTeamSettings } from '../routing/team-rules.ts';
 import { effectivePriority } from '../routing/waiting-order.ts';
@@ -15,6 +16,8 @@ export interface ConversationRow {
   /** What it takes of an agent's capacity. */
   readonly units: number;
   readonly priority: number;
+  /** The wait that its flow's branch aims at; null: that of its team counts. */
+  readonly slaSeconds: number | null;
   /** As grown by the time it has waited, at the time of reading; null unless it waits. */
   readonly effectivePriority: number | null;
   readonly requirements: Requirements;
@@ -24,6 +27,10 @@ export interface ConversationRow {
   readonly agentId: string | null;
   readonly flowVersionId: string | null;
   readonly fields: Record<string, unknown>;
+  /** Where each of them comes from. */
+  readonly fieldSources: FieldSources;
+  /** The question of its flow that waits for the contact's answer. */
+  readonly asking: Asking | null;
   readonly fallbackReason: string | null;
   readonly forced: boolean;
   readonly openedAt: Date;
@@ -39,6 +46,15 @@ export interface ConversationRow {
   readonly closeSummary: string | null;
   readonly closeReason: string | null;
   readonly closedAt: Date | null;
+}
+
+/** A question that waits for its answer. */
+interface Asking {
+  /** Position of the `ask` step, from 0. */
+  readonly step: number;
+  /** Which of its questions, from 1. */
+  readonly question: number;
+  readonly until: Date;
 }
 
 export interface DecisionRow {
@@ -105,7 +121,7 @@ export async function listConversations(
   return rows.map(toConversationRow);
 }
 
-/** In the order in which they were made. */
+/** In the order in which they were made; those of a flow tell its name too. */
 export async function listDecisions(
   db: Queryable,
   options: ConversationKey & { after: string | null; limit: number },
@@ -114,21 +130,36 @@ export async function listDecisions(
   const { rows } = await db.query<DecisionRow>({
     name: after === null ? 'list-decisions' : 'list-decisions-after',
     text: `
-      SELECT id, kind, detail, at FROM decisions
-      WHERE workspace_id = $1 AND conversation_id = $2 ${after === null ? '' : 'AND id > $4'}
-      ORDER BY id LIMIT $3`,
+      SELECT d.id, d.kind, d.at, CASE WHEN d.kind = 'routing' THEN d.detail || ${flowNameSql} ELSE d.detail END AS detail
+      FROM decisions d
+      WHERE d.workspace_id = $1 AND d.conversation_id = $2 ${after === null ? '' : 'AND d.id > $4'}
+      ORDER BY d.id LIMIT $3`,
     values: [workspaceId, conversationId, limit, ...(after === null ? [] : [after])],
   });
   return rows;
 }
 
-export interface StoredConversation extends Omit<ConversationRow, 'effectivePriority'> {
+/** As it is called now: the decision holds the version, which has no name. Nothing where no flow decided. */
+const flowNameSql = `coalesce((
+        SELECT jsonb_build_object('flowName', f.name)
+        FROM flow_versions v JOIN flows f ON f.workspace_id = v.workspace_id AND f.id = v.flow_id
+        WHERE v.workspace_id = d.workspace_id AND v.id = (d.detail ->> 'flowVersionId')::uuid
+      ), '{}')`;
+
+export interface StoredConversation extends Omit<ConversationRow, 'effectivePriority' | 'asking'> {
+  readonly flowStep: number;
+  readonly questionCount: number;
+  /** Null where no question waits. */
+  readonly answerUntil: Date | null;
   readonly nowMs: number;
   /** Null where the team never set it. */
   readonly agingPointsPerMinute: number | null;
 }
 
-export function toConversationRow({ nowMs, agingPointsPerMinute: slope, ...row }: StoredConversation): ConversationRow {
+export function toConversationRow(stored: StoredConversation): ConversationRow {
+  const { nowMs, agingPointsPerMinute: slope, flowStep, questionCount, answerUntil, ...rest } = stored;
+  const asking = answerUntil === null ? null : { step: flowStep, question: questionCount, until: answerUntil };
+  const row = { ...rest, asking };
   if (row.state !== 'waiting') return { ...row, effectivePriority: null };
   const { priority, waitingSince } = row;
   const agingPointsPerMinute = slope ?? defaultTeamSettings.agingPointsPerMinute;
@@ -138,12 +169,14 @@ export function toConversationRow({ nowMs, agingPointsPerMinute: slope, ...row }
 
 // The slope comes by a query within the row, so that the filters above need no names of tables.
 export const storedColumns = `
-    id, contact_id AS "contactId", state, source, channel, units, priority,
+    id, contact_id AS "contactId", state, source, channel, units, priority, sla_seconds AS "slaSeconds",
     CASE WHEN state = 'waiting' THEN (
       SELECT (t.settings ->> 'agingPointsPerMinute')::float8 FROM teams t
       WHERE t.workspace_id = conversations.workspace_id AND t.id = conversations.team_id
     ) END AS "agingPointsPerMinute", extract(epoch FROM now())::float8 * 1000 AS "nowMs", requirements, ring, team_id AS "teamId", agent_id AS "agentId",
-    flow_version_id AS "flowVersionId", fields, fallback_reason AS "fallbackReason", forced, opened_at AS "openedAt",
+    flow_version_id AS "flowVersionId", fields, field_sources AS "fieldSources", flow_step AS "flowStep",
+    question_count AS "questionCount", CASE WHEN state = 'enriching' AND awaiting_after_sequence IS NOT NULL THEN answer_until END AS "answerUntil",
+    fallback_reason AS "fallbackReason", forced, opened_at AS "openedAt",
     routed_at AS "routedAt", waiting_since AS "waitingSince", preferred_agent_id AS "preferredAgentId",
     offered_agent_id AS "offeredAgentId", offer_expires_at AS "offerExpiresAt", quiet_since AS "quietSince",
     assigned_at AS "assignedAt", close_requested_at AS "closeRequestedAt", close_category AS "closeCategory",

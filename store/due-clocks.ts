@@ -20,13 +20,14 @@ import {
 import { drainQueues } from './matching.ts';
 import { expireOffer } from './offers.ts';
 import { goQuiet } from './quiet.ts';
-import { closeUnassigned, maxRelaxed, relaxDue } from './ring-clocks.ts';
+import { maxRelaxed, relaxDue } from './ring-clocks.ts';
+import { passFallback } from './ring-fallbacks.ts';
 
 export interface DueClock extends ConversationKey {
   readonly teamId: string | null;
   readonly kind: ClockKind;
-  /** The next ring is the fallback that closes. */
-  readonly closes: boolean;
+  /** The next ring is a fallback that closes or tells somebody: it is not settled together with others. */
+  readonly needsContact: boolean;
   readonly lateSeconds: number;
 }
 
@@ -45,7 +46,8 @@ export async function readDue(
                   due_kind AS kind, extract(epoch FROM now() - due_at)::float8 AS "lateSeconds",
                   due_kind = 'ring'
                     AND coalesce(requirements #>> ARRAY['rings', ring::text, 'kind'] = 'fallback'
-                                 AND requirements #>> ARRAY['rings', ring::text, 'then'] = 'close', false) AS closes
+                                 AND (requirements #>> ARRAY['rings', ring::text, 'then'] = 'close'
+                                      OR requirements #> ARRAY['rings', ring::text] ?| ARRAY['text', 'webhookUrl']), false) AS "needsContact"
            FROM conversations
            WHERE due_at <= now() AND close_requested_at IS NULL AND coalesce(team_id, id) <> ALL($2::uuid[])
            ORDER BY due_at LIMIT $1`,
@@ -83,7 +85,7 @@ interface DueInTeam extends DueClock {
 }
 
 const isRelaxed = (due: DueClock): due is DueInTeam =>
-  (due.kind === 'ring' || due.kind === 'awaited') && !due.closes && due.teamId !== null;
+  (due.kind === 'ring' || due.kind === 'awaited') && !due.needsContact && due.teamId !== null;
 
 /** Messages do not move these clocks, so where people write to each other they mostly find nothing to do. */
 const isOftenUndue = (due: DueClock): due is DueInTeam =>
@@ -119,7 +121,7 @@ export async function settleDue(pool: pg.Pool, due: DueClock): Promise<void> {
   switch (due.kind) {
     case 'ring':
     case 'awaited':
-      return isRelaxed(due) ? relaxDue(pool, due, [due.conversationId]) : closeUnassigned(pool, due);
+      return isRelaxed(due) ? relaxDue(pool, due, [due.conversationId]) : passFallback(pool, due);
     case 'offer':
       return expireOffer(pool, due);
     case 'quiet':

@@ -17,6 +17,8 @@ import type { Queryable } from './database.ts';
 
 export const eventTypes = [
   'conversation.opened',
+  'conversation.asked',
+  'conversation.answered',
   'conversation.enriched',
   'conversation.routed',
   'conversation.waiting',
@@ -32,6 +34,8 @@ export const eventTypes = [
   'conversation.fell_back',
   'message.received',
   'message.sent',
+  'message.delivered',
+  'message.delivery_failed',
   'agent.presence_changed',
 ] as const;
 

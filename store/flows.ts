@@ -8,12 +8,16 @@ import { stepsLeaveTheHouse, validateFlow } from '../routing/flow-document.ts';
 import type { FlowDocument, FlowFault } from '../routing/flow-document.ts';
 import { transact } from './database.ts';
 import type { Queryable } from './database.ts';
+import { readHints } from './flow-hints.ts';
 
 export interface FlowRow {
   readonly id: string;
   readonly name: string;
   readonly description: string;
   readonly document: FlowDocument;
+  /** Its place among the flows that are not archived, from 1; null once it is archived. */
+  readonly position: number | null;
+  readonly archivedAt: Date | null;
   readonly publishedVersionId: string | null;
   readonly publishedNumber: number | null;
   readonly createdAt: Date;
@@ -33,11 +37,17 @@ export interface InvalidFlow {
   readonly faults: readonly FlowFault[];
 }
 
-interface FlowKey {
+/** There is no such flow, or it is archived and has to be restored before it can be changed. */
+export interface NoFlow {
+  readonly kind: 'not_found' | 'archived';
+}
+
+export interface FlowKey {
   readonly workspaceId: string;
   readonly flowId: string;
 }
 
+/** It is the last one in the order. */
 export async function createFlow(
   db: Queryable,
   options: { workspaceId: string; name: string; description: string; document: unknown },
@@ -58,11 +68,12 @@ export async function createFlow(
 export async function updateFlow(
   db: Queryable,
   options: FlowKey & { name?: string; description?: string; document?: unknown },
-): Promise<{ kind: 'updated'; flow: FlowRow } | { kind: 'not_found' } | InvalidFlow> {
+): Promise<{ kind: 'updated'; flow: FlowRow } | NoFlow | InvalidFlow> {
   const { workspaceId, flowId, name, description, document } = options;
   let draft: FlowDocument | null = null;
   if (document !== undefined) {
-    if ((await getFlow(db, { workspaceId, flowId })) === null) return { kind: 'not_found' };
+    const flow = await getFlow(db, { workspaceId, flowId });
+    if (flow === null || flow.archivedAt !== null) return noFlow(flow);
     const checked = await checkDocument(db, workspaceId, document);
     if (checked.kind === 'invalid') return checked;
     draft = checked.document;
@@ -72,8 +83,8 @@ export async function updateFlow(
     text: updateFlowSql,
     values: [workspaceId, flowId, name ?? null, description ?? null, draft === null ? null : JSON.stringify(draft)],
   });
-  if (rowCount === 0) return { kind: 'not_found' };
-  return { kind: 'updated', flow: await requireFlow(db, { workspaceId, flowId }) };
+  const flow = await getFlow(db, { workspaceId, flowId });
+  return rowCount === 0 || flow === null ? noFlow(flow) : { kind: 'updated', flow };
 }
 
 /**
@@ -83,15 +94,10 @@ export async function updateFlow(
 export async function publishFlow(
   pool: pg.Pool,
   { workspaceId, flowId }: FlowKey,
-): Promise<{ kind: 'published'; version: FlowVersionRow } | { kind: 'not_found' } | InvalidFlow> {
+): Promise<{ kind: 'published'; version: FlowVersionRow; hints: readonly string[] } | NoFlow | InvalidFlow> {
   return transact(pool, async (tx) => {
-    const { rows: drafts } = await tx.query<{ draft: unknown }>({
-      name: 'lock-flow',
-      text: 'SELECT draft FROM flows WHERE workspace_id = $1 AND id = $2 FOR UPDATE',
-      values: [workspaceId, flowId],
-    });
-    const locked = drafts[0];
-    if (locked === undefined) return { kind: 'not_found' };
+    const locked = await lockFlow(tx, { workspaceId, flowId });
+    if (locked === null || locked.isArchived) return noFlow(locked);
     // Checked again, not trusted: the rules may have become stricter since the draft was stored.
     const checked = await checkDocument(tx, workspaceId, locked.draft);
     if (checked.kind === 'invalid') return checked;
@@ -102,12 +108,8 @@ export async function publishFlow(
     });
     const version = rows[0];
     if (version === undefined) throw new Error(`Flow ${flowId} was not published`);
-    await tx.query({
-      name: 'set-published-version',
-      text: 'UPDATE flows SET published_version_id = $3, updated_at = now() WHERE workspace_id = $1 AND id = $2',
-      values: [workspaceId, flowId, version.id],
-    });
-    return { kind: 'published', version };
+    await setPublished(tx, { workspaceId, flowId }, version.id);
+    return { kind: 'published', version, hints: await readHints(tx, { workspaceId, flowId }) };
   });
 }
 
@@ -120,15 +122,21 @@ export async function getFlow(db: Queryable, { workspaceId, flowId }: FlowKey): 
   return rows[0] ?? null;
 }
 
-/** In the order in which they were made; `after` is the id of the last one of the page before. */
+/**
+ * In the order in which they are asked; `after` is the id of the last one of the page before.
+ * @param isArchived true: those that are archived, and only those
+ */
 export async function listFlows(
   db: Queryable,
-  { workspaceId, after, limit }: { workspaceId: string; after: string | null; limit: number },
+  options: { workspaceId: string; after: string | null; limit: number; isArchived?: boolean },
 ): Promise<FlowRow[]> {
+  const { workspaceId, after, limit, isArchived = false } = options;
   const { rows } = await db.query<FlowRow>({
     name: after === null ? 'list-flows' : 'list-flows-after',
-    text: `${selectFlowSql} ${after === null ? '' : 'AND flow.id > $3'} ORDER BY flow.id LIMIT $2`,
-    values: after === null ? [workspaceId, limit] : [workspaceId, limit, after],
+    text: `${selectFlowSql} AND (flow.archived_at IS NOT NULL) = $3
+      ${after === null ? '' : 'AND (flow.position, flow.id) > (SELECT position, id FROM flows WHERE workspace_id = $1 AND id = $4)'}
+      ORDER BY flow.position, flow.id LIMIT $2`,
+    values: [workspaceId, limit, isArchived, ...(after === null ? [] : [after])],
   });
   return rows;
 }
@@ -150,7 +158,21 @@ export async function listFlowVersions(
   return rows;
 }
 
-async function checkDocument(
+/** A published version by its number. */
+export async function getFlowVersion(
+  db: Queryable,
+  { workspaceId, flowId, number }: FlowKey & { number: number },
+): Promise<FlowVersionRow | null> {
+  const { rows } = await db.query<FlowVersionRow>({
+    name: 'get-flow-version',
+    text: `SELECT ${versionColumns} FROM flow_versions WHERE workspace_id = $1 AND flow_id = $2 AND number = $3`,
+    values: [workspaceId, flowId, number],
+  });
+  return rows[0] ?? null;
+}
+
+/** Every fault of a document as seen from this workspace, or the document with its defaults. */
+export async function checkDocument(
   db: Queryable,
   workspaceId: string,
   document: unknown,
@@ -167,7 +189,37 @@ async function checkDocument(
   return validated.ok ? { kind: 'valid', document: validated.flow } : { kind: 'invalid', faults: validated.faults };
 }
 
-async function requireFlow(db: Queryable, key: FlowKey): Promise<FlowRow> {
+export interface LockedFlow {
+  readonly draft: unknown;
+  readonly isArchived: boolean;
+}
+
+/** Whoever changes what is live, or the order, holds the rows of the flows concerned, by id. */
+export async function lockFlow(tx: Queryable, { workspaceId, flowId }: FlowKey): Promise<LockedFlow | null> {
+  const { rows } = await tx.query<LockedFlow>({
+    name: 'lock-flow',
+    text: `SELECT draft, archived_at IS NOT NULL AS "isArchived" FROM flows WHERE workspace_id = $1 AND id = $2 FOR UPDATE`,
+    values: [workspaceId, flowId],
+  });
+  return rows[0] ?? null;
+}
+
+/** @param versionId null: the flow runs for nobody from now on */
+export async function setPublished(
+  tx: Queryable,
+  { workspaceId, flowId }: FlowKey,
+  versionId: string | null,
+): Promise<void> {
+  await tx.query({
+    name: 'set-published-version',
+    text: 'UPDATE flows SET published_version_id = $3, updated_at = now() WHERE workspace_id = $1 AND id = $2',
+    values: [workspaceId, flowId, versionId],
+  });
+}
+
+export const noFlow = (found: unknown): NoFlow => ({ kind: found === null ? 'not_found' : 'archived' });
+
+export async function requireFlow(db: Queryable, key: FlowKey): Promise<FlowRow> {
   const flow = await getFlow(db, key);
   if (flow === null) throw new Error(`Flow ${key.flowId} is gone`);
   return flow;
@@ -176,6 +228,11 @@ async function requireFlow(db: Queryable, key: FlowKey): Promise<FlowRow> {
 const selectFlowSql = `
   SELECT flow.id, flow.name, flow.description, flow.draft AS document,
     flow.published_version_id AS "publishedVersionId", version.number AS "publishedNumber",
+    CASE WHEN flow.archived_at IS NULL THEN (
+      SELECT count(*)::int FROM flows other
+      WHERE other.workspace_id = flow.workspace_id AND other.archived_at IS NULL
+        AND (other.position, other.id) <= (flow.position, flow.id)
+    ) END AS position, flow.archived_at AS "archivedAt",
     flow.created_at AS "createdAt", flow.updated_at AS "updatedAt"
   FROM flows AS flow
   LEFT JOIN flow_versions AS version
@@ -186,7 +243,7 @@ const updateFlowSql = `
   UPDATE flows
   SET name = COALESCE($3, name), description = COALESCE($4, description), draft = COALESCE($5::jsonb, draft),
     updated_at = now()
-  WHERE workspace_id = $1 AND id = $2`;
+  WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL`;
 
 const versionColumns = 'id, flow_id AS "flowId", number, document, published_at AS "publishedAt"';
 

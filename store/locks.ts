@@ -195,6 +195,8 @@ export interface ConversationLock {
   readonly state: 'enriching' | 'routing' | 'waiting' | 'assigned' | 'closed';
   readonly source: 'contact' | 'user' | 'api';
   readonly priority: number;
+  /** The target that its flow's branch set; null: that of its team counts. A person who moves it leaves it as it is. */
+  readonly slaSeconds: number | null;
   readonly units: number;
   readonly channel: string | null;
   readonly teamId: string | null;
@@ -228,7 +230,7 @@ export const holderOf = ({
   state === 'assigned' && quietSince === null ? agentId : offeredAgentId;
 
 export const conversationColumns = `
-  contact_id AS "contactId", state, source, priority, units, channel, team_id AS "teamId", agent_id AS "agentId",
+  contact_id AS "contactId", state, source, priority, sla_seconds AS "slaSeconds", units, channel, team_id AS "teamId", agent_id AS "agentId",
   flow_version_id AS "flowVersionId", requirements, ring, preferred_agent_id AS "preferredAgentId",
   awaited_agent_id AS "awaitedAgentId", awaited_until AS "awaitedUntil", passed_over AS "passedOver",
   offered_agent_id AS "offeredAgentId", offer_expires_at AS "offerExpiresAt", quiet_since AS "quietSince",

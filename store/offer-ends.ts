@@ -12,7 +12,15 @@ import { queueKeyOf } from './queue-key.ts';
 /** A conversation that is offered, as its lock shows it. */
 export interface Offered extends Pick<
   ConversationLock,
-  'contactId' | 'units' | 'channel' | 'requirements' | 'ring' | 'queuedAt' | 'awaitedUntil' | 'passedOver'
+  | 'contactId'
+  | 'slaSeconds'
+  | 'units'
+  | 'channel'
+  | 'requirements'
+  | 'ring'
+  | 'queuedAt'
+  | 'awaitedUntil'
+  | 'passedOver'
 > {
   readonly conversationId: string;
   readonly teamId: string;
@@ -59,8 +67,8 @@ export async function endOffers(
 export async function withdrawOffers(tx: Queryable, lock: MatchingLock, agentId: string): Promise<void> {
   const { rows: offers } = await tx.query<Offered>({
     name: 'lock-offers-of-agent',
-    text: `SELECT id AS "conversationId", contact_id AS "contactId", team_id AS "teamId", units, channel, requirements, ring,
-                  queued_at AS "queuedAt", awaited_until AS "awaitedUntil", passed_over AS "passedOver"
+    text: `SELECT id AS "conversationId", contact_id AS "contactId", team_id AS "teamId", sla_seconds AS "slaSeconds", units, channel,
+                  requirements, ring, queued_at AS "queuedAt", awaited_until AS "awaitedUntil", passed_over AS "passedOver"
            FROM conversations WHERE workspace_id = $1 AND offered_agent_id = $2 ORDER BY id FOR NO KEY UPDATE`,
     values: [lock.workspaceId, agentId],
   });
@@ -102,9 +110,9 @@ async function giveBackUnits(
 
 async function requeue(tx: Queryable, lock: MatchingLock, offers: readonly Offered[]): Promise<void> {
   const rows = offers.map((offer) => {
-    const { requirements, ring, units, channel, passedOver } = offer;
+    const { requirements, ring, units, channel, passedOver, slaSeconds } = offer;
     const clock = clockOf(lock, offer.teamId, waitingFacts({ ...offer, offerExpiresAt: null }));
-    const queueKey = queueKeyOf({ skills: skillsAfter(requirements, ring), units, channel, passedOver });
+    const queueKey = queueKeyOf({ skills: skillsAfter(requirements, ring), units, channel, passedOver, slaSeconds });
     return { id: offer.conversationId, passedOver: `{${passedOver.join(',')}}`, queueKey, clock };
   });
   await tx.query({

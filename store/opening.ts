@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
+import { noProgress } from '../routing/flow-progress.ts';
 import type { Phase } from '../routing/phase.ts';
 import type { Source } from '../routing/conversation.ts';
 import { assignOrQueue, giveToAgent, type AssignTarget } from './assignment.ts';
@@ -23,6 +24,8 @@ export interface Opening {
   /** Where the contact is now. */
   readonly phase: Phase;
   readonly opened: boolean;
+  /** Triggers that could not be decided and counted as false. */
+  readonly triggerErrors: number;
 }
 
 /** As `openForContacts`, and as often as it takes: never `pending`. */
@@ -61,9 +64,9 @@ export async function openForContacts(pool: pg.Pool, contacts: readonly ContactK
   return contacts.map(({ contactId }, index) => {
     const draft = byContact.get(contactId);
     if (draft === undefined || !openedIds.has(draft.conversationId))
-      return { phase: looks[index]!.phase, opened: false };
+      return { phase: looks[index]!.phase, opened: false, triggerErrors: 0 };
     handOn(draft);
-    return { phase: phaseOfDraft(draft), opened: true };
+    return { phase: phaseOfDraft(draft), opened: true, triggerErrors: triggerErrorsOf(draft) };
   });
 }
 
@@ -101,6 +104,8 @@ function phaseOfDraft({ conversationId, flow }: Draft): Phase {
     : { kind: 'routing', conversationId };
 }
 
+const triggerErrorsOf = ({ flow }: Draft): number => (flow.kind === 'default_team' ? flow.triggerErrors.length : 0);
+
 const stateOf = (draft: Draft): 'enriching' | 'routing' =>
   phaseOfDraft(draft).kind === 'enriching' ? 'enriching' : 'routing';
 
@@ -110,7 +115,8 @@ function handOn(draft: Draft): void {
   if (flow.kind !== 'flow') return;
   const { id: flowVersionId, number: flowVersionNumber, document } = flow.version;
   const input = { version: 1, flow: document, flowVersionId, flowVersionNumber, facts: pending.facts };
-  handOnInput(conversationId, { state: stateOf(draft), input });
+  const start = { progress: noProgress, heard: { kind: 'nothing' } } as const;
+  handOnInput(conversationId, { state: stateOf(draft), input: { ...input, ...start } });
 }
 
 /** @returns the ids of those that were opened */

@@ -49,12 +49,13 @@ const lookSql = `
   WITH home AS MATERIALIZED (
     SELECT w.id, w.default_team_id,
            ARRAY(SELECT f.published_version_id FROM flows f
-                 WHERE f.workspace_id = w.id AND f.published_version_id IS NOT NULL ORDER BY f.id) AS version_ids
+                 WHERE f.workspace_id = w.id AND f.published_version_id IS NOT NULL ORDER BY f.position, f.id) AS version_ids
     FROM workspaces w WHERE w.id = ANY($3::uuid[])
   )
   SELECT ${phaseColumns}, c.last_sequence AS "lastSequence", c.name, c.attributes, first.texts,
          ch.key AS "channelKey", ch.name AS "channelName", ch.units,
-         home.default_team_id AS "defaultTeamId", home.version_ids AS "versionIds"
+         home.default_team_id AS "defaultTeamId", home.version_ids AS "versionIds",
+         extract(epoch FROM now())::float8 * 1000 AS "nowMs"
   FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (workspace_id, contact_id, place)
   ${joinPhase}
   LEFT JOIN LATERAL (
@@ -78,6 +79,7 @@ interface LookRow extends PhaseRow {
   readonly units: number | null;
   readonly defaultTeamId: string | null;
   readonly versionIds: readonly string[] | null;
+  readonly nowMs: number;
 }
 
 function pendingOf({ contactId }: ContactKey, row: LookRow): Pending | null {
@@ -85,6 +87,7 @@ function pendingOf({ contactId }: ContactKey, row: LookRow): Pending | null {
   const channel = { key: row.channelKey!, name: row.channelName! };
   return {
     facts: {
+      nowMs: row.nowMs,
       conversation: { source: 'contact', priority: 0 },
       contact: { id: contactId, name: row.name, attributes: row.attributes! },
       channel,

@@ -30,9 +30,26 @@ export interface PhaseRow extends Omit<OpenConversation, 'id'> {
 export const phaseOfRow = (row: PhaseRow, hasPending: boolean): Phase =>
   phaseOf(row.id === null ? null : { ...row, id: row.id }, hasPending);
 
+/** More of them are no part of an answer. */
+export const maxAnswerMessages = 10;
+
+/**
+ * SQL for how long the question of conversation `v` still waits, at most 0 when its turn has come: its time is over, or the contact has answered
+ * and been silent since, or has written ten messages. Null where no question waits, and then it costs nothing.
+ */
+export const waitMsSql = `
+  CASE WHEN v.state = 'enriching' AND v.awaiting_after_sequence IS NOT NULL THEN ceil(1000 * extract(epoch FROM
+    least(v.answer_until,
+          (SELECT CASE WHEN count(*) < ${maxAnswerMessages} THEN max(m.received_at) + v.answer_settle_seconds * interval '1 s'
+                       ELSE min(m.received_at) END
+           FROM messages m
+           WHERE m.workspace_id = v.workspace_id AND m.conversation_id = v.id AND m.sequence > v.awaiting_after_sequence
+             AND m.direction = 'inbound'))
+    - clock_timestamp()))::float8 END`;
+
 export const phaseColumns = `
   v.id, v.state, v.routed_at IS NOT NULL AS routed, v.close_requested_at IS NOT NULL AS "closeRequested",
-  coalesce(f.uses_network, false) AS "enrichesOverNetwork"`;
+  coalesce(f.uses_network, false) AS "enrichesOverNetwork", ${waitMsSql} AS "waitMs"`;
 
 /** From contacts that were `asked` for to the rows of `phaseColumns`. */
 export const joinPhase = `

@@ -9,13 +9,13 @@ export interface QueuedConversation extends WaitingConversation {
   readonly flowVersionId: string | null;
 }
 
-const nobody = '00000000-0000-0000-0000-000000000000';
+export const nobody = '00000000-0000-0000-0000-000000000000';
 
 /** SQL for what stands in a queue: exactly the condition of the index `conversations_queue`. */
 export const isQueued = (row: string): string =>
   `${row}.state = 'waiting' AND ${row}.close_requested_at IS NULL AND ${row}.offered_agent_id IS NULL`;
 const queuedColumns = `
-  v.id AS "conversationId", v.team_id AS "teamId", v.priority, v.units, v.channel, v.requirements, v.ring,
+  v.id AS "conversationId", v.team_id AS "teamId", v.priority, v.sla_seconds AS "slaSeconds", v.units, v.channel, v.requirements, v.ring,
   v.preferred_agent_id AS "preferredAgentId", v.awaited_agent_id AS "awaitedAgentId",
   v.passed_over AS "passedOver", v.queue_key AS "queueKey", v.flow_version_id AS "flowVersionId",
   extract(epoch FROM v.waiting_since)::float8 * 1000 AS "waitingSinceMs"`;
@@ -24,8 +24,8 @@ const inRunOf = (outer: string): string => `
   AND coalesce(v.awaited_agent_id, '${nobody}'::uuid) = ${outer}.awaited`;
 
 /**
- * The first rows of each run: of those in a team's queue that the same agents may take with the same priority, which are served in the
- * order of their wait. The recursion steps along the index from run to run, so it costs what there are different requirements and
+ * The first rows of each run: of those in a team's queue that the same agents may take with the same priority and the same target, which are
+ * served in the order of their wait. The recursion steps along the index from run to run, so it costs what there are different requirements and
  * priorities, not what waits: one that waits for a rare skill is passed in one step and never read again.
  *
  * Those who await a certain agent are read only for the agents concerned, as nobody else may take them.

@@ -7,11 +7,13 @@ import { weighSkills } from '../routing/ranking.ts';
 import { skillsAfter, type Requirements, type SkillRequirement } from '../routing/requirements.ts';
 import { defaultTeamSettings } from '../routing/team-rules.ts';
 import { estimateWaitSeconds } from '../routing/wait-estimate.ts';
+import { assumedTargetSeconds } from '../routing/waiting-order.ts';
 import type { AgentCandidate } from '../routing/matching.ts';
 import type { ConversationState } from '../routing/conversation.ts';
 import type { Queryable } from './database.ts';
 import { readCandidates } from './locks.ts';
 import { isQueued } from './queue-heads.ts';
+import { slaInQueueSql } from './queue-key.ts';
 
 export interface TeamQueue {
   /** How many wait and are not being offered to anybody right now. */
@@ -20,7 +22,7 @@ export interface TeamQueue {
   readonly offered: number;
   /** Of all that wait, offered or not; 0 when nothing does. */
   readonly longestWaitSeconds: number;
-  /** Null without a target. */
+  /** Null where neither the team nor anything that waits has a target. */
   readonly sla: SlaRisk | null;
   /** What the queue waits for, the largest group first, at most `maxGroups`. */
   readonly byRequirement: readonly QueueGroup[];
@@ -34,10 +36,11 @@ export interface TeamQueue {
 }
 
 export interface SlaRisk {
-  readonly targetSeconds: number;
-  /** How many have waited for the target's time or longer. */
+  /** The team's. */
+  readonly targetSeconds: number | null;
+  /** How many have waited for their target's time or longer: their own, else the team's. */
   readonly breached: number;
-  /** How many will have within a fifth of the target's time. */
+  /** How many will have within a fifth of that time. */
   readonly atRisk: number;
 }
 
@@ -64,7 +67,7 @@ export async function readTeamQueue(
   });
   const [row] = rows;
   if (row === undefined) return null;
-  const { depth, offered, longestWaitSeconds, slaSeconds, breached, atRisk } = row;
+  const { depth, offered, longestWaitSeconds, slaSeconds, targets, breached, atRisk } = row;
   const candidates = await readCandidates(db, workspaceId, [teamId]);
   const online = candidates.filter((agent) => agent.presence === 'online');
   const freeUnits = online.reduce((sum, { capacity, load }) => sum + Math.max(capacity - load, 0), 0);
@@ -74,7 +77,7 @@ export async function readTeamQueue(
     depth,
     offered,
     longestWaitSeconds,
-    sla: slaSeconds === null ? null : { targetSeconds: slaSeconds, breached, atRisk },
+    sla: slaSeconds === null && targets === 0 ? null : { targetSeconds: slaSeconds, breached, atRisk },
     byRequirement: groups.slice(0, maxGroups),
     others: sumOthers(row, groups),
     onlineAgents: online.length,
@@ -93,6 +96,8 @@ interface QueueRow {
   readonly offered: number;
   readonly longestWaitSeconds: number;
   readonly slaSeconds: number | null;
+  /** How many that wait have a target of their own. */
+  readonly targets: number;
   readonly breached: number;
   readonly atRisk: number;
   /** What the keys beyond `maxKeys` hold. */
@@ -116,41 +121,54 @@ const isOffered = (row: string): string =>
 /** The part of the target's time that has passed when a conversation is at risk. */
 export const atRiskFrom = 0.8;
 
-const countsOf = (row: string): string => `
-  count(*) AS depth, min(${row}.waiting_since) AS oldest,
-  count(*) FILTER (WHERE ${row}.waiting_since <= team.breached_if_before) AS breached,
-  count(*) FILTER (WHERE ${row}.waiting_since <= team.at_risk_if_before
-                     AND ${row}.waiting_since > team.breached_if_before) AS at_risk`;
+/**
+ * SQL for how many wait, since when, and at which risk for their targets.
+ *
+ * @param sla SQL for a target of its own, in seconds
+ * @param team a row of `limitsSql`, for those without
+ */
+export const countWaitingSql = ({ since, sla, team }: Record<'since' | 'sla' | 'team', string>): string => {
+  const breachedIfBefore = `coalesce(now() - ${sla} * interval '1 s', ${team}.breached_if_before)`;
+  const atRiskIfBefore = `coalesce(now() - ${sla} * ${atRiskFrom} * interval '1 s', ${team}.at_risk_if_before)`;
+  return `
+  count(*) AS depth, min(${since}) AS oldest, count(${sla}) AS targets,
+  count(*) FILTER (WHERE ${since} <= ${breachedIfBefore}) AS breached,
+  count(*) FILTER (WHERE ${since} <= ${atRiskIfBefore} AND ${since} > ${breachedIfBefore}) AS at_risk`;
+};
+
+export const limitsSql = (sla: string): string => `
+  now() - ${sla} * interval '1 s' AS breached_if_before, now() - ${sla} * ${atRiskFrom} * interval '1 s' AS at_risk_if_before`;
 
 // The groups leave the awaited agent out, though the index has it: an index-only scan cannot give a column that is there only
 // within an expression.
 const readTeamQueueSql = `
   WITH team AS MATERIALIZED (
-    SELECT sla AS sla_seconds, now() - sla * interval '1 s' AS breached_if_before,
-           now() - sla * ${atRiskFrom} * interval '1 s' AS at_risk_if_before
+    SELECT sla AS sla_seconds, ${limitsSql('sla')}
     FROM (SELECT coalesce((settings ->> 'slaSeconds')::float8, $4::float8) AS sla
           FROM teams WHERE workspace_id = $1 AND id = $2) rules
   ), keyed AS MATERIALIZED (
-    SELECT v.queue_key, any_value(v.id) AS sample_id, ${countsOf('v')}
+    SELECT v.queue_key, any_value(v.id) AS sample_id, ${countWaitingSql({ since: 'v.waiting_since', sla: slaInQueueSql('v'), team: 'team' })}
     FROM team CROSS JOIN conversations v
     WHERE v.workspace_id = $1 AND v.team_id = $2 AND ${isQueued('v')}
     GROUP BY v.queue_key
   ), ranked AS MATERIALIZED (
     SELECT *, row_number() OVER (ORDER BY depth DESC, queue_key) AS place FROM keyed
   ), offered AS (
-    SELECT ${countsOf('v')}
+    SELECT ${countWaitingSql({ since: 'v.waiting_since', sla: 'v.sla_seconds', team: 'team' })}
     FROM team CROSS JOIN conversations v
     WHERE v.workspace_id = $1 AND v.team_id = $2 AND ${isOffered('v')}
   ), total AS (
     SELECT coalesce(sum(depth), 0)::int AS depth, min(oldest) AS oldest,
            coalesce(sum(breached), 0)::int AS breached, coalesce(sum(at_risk), 0)::int AS at_risk,
+           coalesce(sum(targets), 0)::int AS targets,
            coalesce(sum(depth) FILTER (WHERE place > $3), 0)::int AS rest_depth,
            min(oldest) FILTER (WHERE place > $3) AS rest_oldest
     FROM ranked
   )
   SELECT total.depth, offered.depth::int AS offered,
          ${secondsSince('least(total.oldest, offered.oldest)')} AS "longestWaitSeconds",
-         team.sla_seconds AS "slaSeconds", (total.breached + offered.breached)::int AS breached,
+         team.sla_seconds AS "slaSeconds", (total.targets + offered.targets)::int AS targets,
+         (total.breached + offered.breached)::int AS breached,
          (total.at_risk + offered.at_risk)::int AS "atRisk",
          total.rest_depth AS "restDepth", ${secondsSince('total.rest_oldest')} AS "restLongestWaitSeconds",
          coalesce((
@@ -226,7 +244,13 @@ export async function readQueuePosition(
   const { rows } = await db.query<Omit<QueuePosition, 'estimatedWaitSeconds'>>({
     name: 'read-queue-position',
     text: readQueuePositionSql,
-    values: [workspaceId, conversationId, defaultTeamSettings.agingPointsPerMinute],
+    values: [
+      workspaceId,
+      conversationId,
+      defaultTeamSettings.agingPointsPerMinute,
+      defaultTeamSettings.slaSeconds,
+      assumedTargetSeconds,
+    ],
   });
   const [row] = rows;
   if (row === undefined) return null;
@@ -241,21 +265,26 @@ const effectivePriority = (row: string): string => `
   least(100, floor(${row}.priority + mine.aging
     * greatest(0, mine.now_ms - extract(epoch FROM ${row}.waiting_since)::float8 * 1000) / 60000))`;
 
-// All have the target of the same team, so the earlier breach is the longer wait. Where age and priority say the same there is nothing to
+const breachAtMs = (row: string, sla: string): string =>
+  `extract(epoch FROM ${row}.waiting_since)::float8 * 1000 + coalesce(${sla}, mine.team_sla) * 1000`;
+
+// Of those with the same target of their own, or none, the earlier breach is the longer wait. Where age and priority say the same there is nothing to
 // calculate; only a younger one with the higher priority may have been overtaken.
 const readQueuePositionSql = `
   WITH found AS MATERIALIZED (
-    SELECT v.id, v.state, v.team_id, v.priority, v.waiting_since,
+    SELECT v.id, v.state, v.team_id, v.priority, v.waiting_since, v.sla_seconds::float8 AS sla, rules.team_sla,
            v.state = 'waiting' AND v.close_requested_at IS NULL AS waits, v.offered_agent_id IS NOT NULL AS is_offered,
            -- So little makes no point in a century, but PostgreSQL fails where a product underflows.
            CASE WHEN rules.aging < 1e-9 THEN 0 ELSE rules.aging END AS aging,
            extract(epoch FROM now())::float8 * 1000 AS now_ms
     FROM conversations v
     LEFT JOIN teams t ON t.workspace_id = v.workspace_id AND t.id = v.team_id
-    CROSS JOIN LATERAL (SELECT coalesce((t.settings ->> 'agingPointsPerMinute')::float8, $3::float8) AS aging) rules
+    CROSS JOIN LATERAL (SELECT coalesce((t.settings ->> 'agingPointsPerMinute')::float8, $3::float8) AS aging,
+                               coalesce((t.settings ->> 'slaSeconds')::float8, $4::float8, $5::float8) AS team_sla) rules
     WHERE v.workspace_id = $1 AND v.id = $2
   ), mine AS MATERIALIZED (
-    SELECT *, ${effectivePriority('mine')} AS effective FROM found AS mine WHERE waits AND NOT is_offered
+    SELECT *, ${effectivePriority('mine')} AS effective, ${breachAtMs('mine', 'mine.sla')} AS breach_at_ms
+    FROM found AS mine WHERE waits AND NOT is_offered
   )
   SELECT found.state, found.team_id AS "teamId",
          CASE WHEN found.waits THEN ${secondsSince('found.waiting_since')} END AS "waitedSeconds",
@@ -264,6 +293,11 @@ const readQueuePositionSql = `
                 SELECT count(*)::int FROM mine JOIN conversations v
                   ON v.workspace_id = $1 AND v.team_id = mine.team_id AND ${isQueued('v')}
                 WHERE CASE
+                  WHEN ${slaInQueueSql('v')} IS DISTINCT FROM mine.sla THEN
+                    ${effectivePriority('v')} > mine.effective
+                    OR ${effectivePriority('v')} = mine.effective
+                       AND (${breachAtMs('v', slaInQueueSql('v'))}, v.waiting_since, v.id)
+                         < (mine.breach_at_ms, mine.waiting_since, mine.id)
                   WHEN v.priority >= mine.priority AND (v.waiting_since, v.id) <= (mine.waiting_since, mine.id) THEN true
                   WHEN v.priority <= mine.priority AND (v.waiting_since, v.id) > (mine.waiting_since, mine.id) THEN false
                   WHEN v.waiting_since < mine.waiting_since OR (v.waiting_since = mine.waiting_since AND v.id < mine.id)

@@ -19,8 +19,8 @@ export interface ByHand {
 }
 
 /**
- * Takes a conversation back from whoever has it, into the queue of its team or of another. Its place there is by its first wait; whoever
- * lost it is passed over while others exist. The caller holds everything concerned and drains afterwards.
+ * Takes a conversation back from whoever has it, into the queue of its team or of another. Its place there is by its first wait and the target that
+ * its flow set; whoever lost it is passed over while others exist. The caller holds everything concerned and drains afterwards.
  */
 export async function returnToQueue(
   tx: Queryable,
@@ -133,7 +133,7 @@ const queueConversationsSql = `
         preferred_agent_id = coming.preferred, awaited_agent_id = coming.awaited,
         awaited_until = to_timestamp(coming.awaited_ms / 1000), passed_over = coming.passed_over::uuid[],
         offered_agent_id = NULL, offer_expires_at = NULL, quiet_since = NULL, return_at = NULL,
-        due_kind = coming.due_kind, due_at = to_timestamp(coming.due_ms / 1000), version = version + 1, progressed_at = now()
+        awaiting_after_sequence = NULL, answer_until = NULL, due_kind = coming.due_kind, due_at = to_timestamp(coming.due_ms / 1000), version = version + 1, progressed_at = now()
     FROM coming
     WHERE v.workspace_id = $1 AND v.id = coming.id
     RETURNING v.id, v.contact_id, v.team_id, coming.decision_id, coming.detail, coming.place
@@ -146,7 +146,7 @@ const queueConversationsSql = `
 
 /**
  * Puts conversations into their teams' queues, with the records of why. Their wait counts from the first time they were to be assigned, also
- * after a return.
+ * after a return. A question of their flow that a person cuts short waits no longer.
  */
 export async function queueConversations(tx: Queryable, lock: HeldTeams, coming: readonly Queueing[]): Promise<void> {
   if (coming.length === 0) return;
@@ -189,13 +189,14 @@ export function queuedOf(
   conversation: ConversationLock,
   nowMs: number,
 ): QueuedConversation {
-  const { teamId, priority, units, channel, preferredAgentId, awaitedAgentId, passedOver, flowVersionId } =
+  const { teamId, priority, slaSeconds, units, channel, preferredAgentId, awaitedAgentId, passedOver, flowVersionId } =
     conversation;
   const skills = skillsAfter(conversation.requirements, conversation.ring);
   return {
     conversationId,
     teamId: teamId!,
     priority,
+    slaSeconds,
     waitingSinceMs: (conversation.waitingSince ?? conversation.routedAt)?.getTime() ?? nowMs,
     units,
     channel,
@@ -203,7 +204,7 @@ export function queuedOf(
     preferredAgentId,
     awaitedAgentId,
     passedOver,
-    queueKey: queueKeyOf({ skills, units, channel, passedOver }),
+    queueKey: queueKeyOf({ skills, units, channel, passedOver, slaSeconds }),
     flowVersionId,
   };
 }

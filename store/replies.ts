@@ -1,8 +1,7 @@
 import type pg from 'pg';
-import { newId } from '../platform/id.ts';
 import { transact, type Queryable } from './database.ts';
-import { recordEvents } from './events.ts';
 import { lockContact, readConversation } from './locks.ts';
+import { sendToContact } from './outgoing.ts';
 
 export type ReplyResult =
   | { readonly kind: 'stored'; readonly messageId: string; readonly duplicate: boolean }
@@ -21,7 +20,7 @@ export async function addReply(
   if (before === null) return { kind: 'not_found' };
   const { contactId } = before;
   return transact(pool, async (tx): Promise<ReplyResult> => {
-    const contact = (await lockContact(tx, workspaceId, contactId))!;
+    await lockContact(tx, workspaceId, contactId);
     const stored = await readReply(tx, reply);
     if (stored !== null) return { kind: 'stored', messageId: stored, duplicate: true };
     const conversation = (await readConversation(tx, workspaceId, conversationId))!;
@@ -32,37 +31,10 @@ export async function addReply(
       agentId,
     ]);
     if (agents.length === 0) return { kind: 'unknown_agent' };
-    const messageId = newId();
-    const sequence = contact.lastSequence + 1;
-    await tx.query({
-      name: 'write-reply',
-      text: `WITH numbered AS (
-               UPDATE contacts SET last_sequence = $5 WHERE workspace_id = $1 AND id = $3
-             ), keyed AS (
-               INSERT INTO reply_keys (workspace_id, conversation_id, external_id, message_id)
-               SELECT $1, $4, $8::text, $2 WHERE $8::text IS NOT NULL
-             )
-             INSERT INTO messages (workspace_id, id, contact_id, conversation_id, direction, sequence, agent_id, text,
-                                   external_id, channel_id)
-             VALUES ($1, $2, $3, $4, 'outbound', $5, $6, $7, $8,
-                     (SELECT channel_id FROM messages
-                      WHERE workspace_id = $1 AND conversation_id = $4 AND direction = 'inbound'
-                      ORDER BY sequence DESC LIMIT 1))`,
-      values: [
-        workspaceId,
-        messageId,
-        contactId,
-        conversationId,
-        sequence,
-        agentId,
-        reply.text,
-        reply.externalId ?? null,
-      ],
-    });
-    await recordEvents(tx, workspaceId, [
-      { type: 'message.sent', conversationId, contactId, data: { messageId, sequence, agentId } },
-    ]);
-    return { kind: 'stored', messageId, duplicate: false };
+    const { text, externalId } = reply;
+    const message = { text, agentId, ...(externalId === undefined ? {} : { externalId }) };
+    const [sent] = await sendToContact(tx, { workspaceId, contactId, conversationId }, [message]);
+    return { kind: 'stored', messageId: sent!.messageId, duplicate: false };
   });
 }
 

@@ -79,7 +79,7 @@ async function reviewRows(
     // Given to an agent by hand when it was opened: there is no team whose lock keeps it still.
     else
       for (const row of rows)
-        await settleDue(pool, { ...row, workspaceId, kind: 'review', closes: false, lateSeconds: 0 });
+        await settleDue(pool, { ...row, workspaceId, kind: 'review', needsContact: false, lateSeconds: 0 });
     return [];
   } catch (error) {
     if (isDatabaseUnavailable(error)) throw error;

@@ -5,19 +5,11 @@
 import type pg from 'pg';
 import { skillsAfter, type Requirements, type Ring } from '../routing/requirements.ts';
 import { publishMoment } from './assignment-metrics.ts';
-import { clockOf, rearm, waitingFacts } from './clocks.ts';
-import { writeCloseRequest } from './closing.ts';
+import { clockOf, waitingFacts } from './clocks.ts';
 import { transact, type Queryable } from './database.ts';
-import { recordAssignmentDecisions, recordDecision } from './decisions.ts';
+import { recordAssignmentDecisions } from './decisions.ts';
 import { recordEvents, type NewEvent } from './events.ts';
-import {
-  holdConversation,
-  lockContact,
-  lockMatching,
-  type ConversationKey,
-  type ConversationLock,
-  type MatchingLock,
-} from './locks.ts';
+import { lockMatching, type ConversationLock, type MatchingLock } from './locks.ts';
 import { drainQueues } from './matching.ts';
 import { queueKeyOf } from './queue-key.ts';
 
@@ -26,8 +18,8 @@ export const maxRelaxed = 200;
 
 /**
  * Lets the rings that are due pass and the waits for a preferred agent that are over end, then drains: others may take those conversations
- * now. Their wait, and the time from which their rings count, stay as they are, also in another team. The fallback that closes is left to
- * `closeUnassigned`, as it needs the contact.
+ * now. Their wait, and the time from which their rings count, stay as they are, also in another team. A fallback that needs the contact is left to
+ * `passFallback` (ring-fallbacks.ts).
  *
  * Everything is checked again under the team's lock, so ids that are not due, or no longer in this queue, change nothing.
  */
@@ -62,38 +54,11 @@ export async function relaxDue(
   });
 }
 
-/** The fallback that closes: nobody took the conversation in all its rings, so its close is requested as if a person had done it. */
-export async function closeUnassigned(pool: pg.Pool, key: ConversationKey): Promise<void> {
-  const { workspaceId, contactId, conversationId } = key;
-  await transact(pool, async (tx) => {
-    await lockContact(tx, workspaceId, contactId);
-    const held = await holdConversation(tx, workspaceId, conversationId);
-    if (held === null || held.conversation.closeRequestedAt !== null) return;
-    const { lock, conversation } = held;
-    const next = conversation.requirements.rings[conversation.ring];
-    if (!isQueued(conversation) || !isDue(lock, conversation, next) || !isClose(next)) {
-      await rearm(tx, lock, key, conversation);
-      return;
-    }
-    await tx.query({
-      name: 'pass-last-ring',
-      text: `UPDATE conversations SET ring = ring + 1, due_at = NULL, due_kind = NULL WHERE workspace_id = $1 AND id = $2`,
-      values: [workspaceId, conversationId],
-    });
-    const data = { ring: conversation.ring + 1, change: 'fallback', then: 'close' };
-    await recordEvents(tx, workspaceId, [{ type: 'conversation.ring_passed', conversationId, contactId, data }]);
-    const { afterSeconds, kind, then } = next;
-    const detail = { rings: [{ afterSeconds, change: kind, then }], teamId: conversation.teamId };
-    await recordDecision(tx, key, 'assignment', detail);
-    publishMoment({ kind: 'ring', change: 'fallback' });
-    await writeCloseRequest(tx, key, { agentId: null, category: null, summary: null, reason: 'nobody_available' });
-  });
-}
-
 interface Waiting {
   readonly conversationId: string;
   readonly contactId: string;
   readonly teamId: string;
+  readonly slaSeconds: number | null;
   readonly units: number;
   readonly channel: string | null;
   readonly requirements: Requirements;
@@ -111,24 +76,25 @@ interface Passed extends Waiting {
   readonly rings: readonly Ring[];
 }
 
-const isQueued = ({ state, offeredAgentId }: ConversationLock): boolean =>
-  state === 'waiting' && offeredAgentId === null;
-
-const isDue = (
+/** Whether that is the ring whose time has come. */
+export const isDue = (
   { nowMs }: MatchingLock,
   { queuedAt }: Pick<ConversationLock, 'queuedAt'>,
   ring: Ring | undefined,
 ): ring is Ring => ring !== undefined && queuedAt!.getTime() + ring.afterSeconds * 1_000 <= nowMs;
 
-const isClose = (ring: Ring): ring is Extract<Ring, { kind: 'fallback' }> =>
-  ring.kind === 'fallback' && ring.then === 'close';
+export type FallbackRing = Extract<Ring, { kind: 'fallback' }>;
+
+/** A fallback that closes the conversation or tells somebody that nobody was available: for that the contact has to be held. */
+export const needsContact = (ring: Ring): ring is FallbackRing =>
+  ring.kind === 'fallback' && (ring.then === 'close' || ring.text !== undefined || ring.webhookUrl !== undefined);
 
 function passClocks(lock: MatchingLock, from: Waiting, lockedTeamIds: ReadonlySet<string>): Passed {
   let { ring, teamId } = from;
   const rings: Ring[] = [];
   for (;;) {
     const next = from.requirements.rings[ring];
-    if (!isDue(lock, from, next) || isClose(next)) break;
+    if (!isDue(lock, from, next) || needsContact(next)) break;
     if (next.kind === 'overflow' && next.teamId !== teamId) {
       // It has become due since the teams were read: it stays due, for the next round.
       if (!lockedTeamIds.has(next.teamId)) break;
@@ -196,8 +162,8 @@ async function lockDue(
 ): Promise<Waiting[]> {
   const { rows } = await tx.query<Waiting>({
     name: 'lock-due-in-queue',
-    text: `SELECT id AS "conversationId", contact_id AS "contactId", team_id AS "teamId", units, channel, requirements, ring,
-                  queued_at AS "queuedAt", awaited_agent_id AS "awaitedAgentId", awaited_until AS "awaitedUntil",
+    text: `SELECT id AS "conversationId", contact_id AS "contactId", team_id AS "teamId", sla_seconds AS "slaSeconds", units, channel,
+                  requirements, ring, queued_at AS "queuedAt", awaited_agent_id AS "awaitedAgentId", awaited_until AS "awaitedUntil",
                   passed_over AS "passedOver"
            FROM conversations
            WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND team_id = $3 AND state = 'waiting'
@@ -210,9 +176,10 @@ async function lockDue(
 
 async function writePassed(tx: Queryable, lock: MatchingLock, passed: readonly Passed[]): Promise<void> {
   const rows = passed.map((conversation) => {
-    const { conversationId, teamId, requirements, ring, units, channel, passedOver, awaitedUntil } = conversation;
+    const { conversationId, teamId, requirements, ring, units, channel, passedOver, slaSeconds, awaitedUntil } =
+      conversation;
     const skills = skillsAfter(requirements, ring);
-    const queueKey = queueKeyOf({ skills, units, channel, passedOver });
+    const queueKey = queueKeyOf({ skills, units, channel, passedOver, slaSeconds });
     const clock = clockOf(lock, teamId, waitingFacts({ ...conversation, offerExpiresAt: null }));
     return { conversationId, teamId, ring, queueKey, clock, isAwaited: awaitedUntil !== null };
   });

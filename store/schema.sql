@@ -41,9 +41,14 @@ CREATE TABLE channels (
   name text NOT NULL,
   created_at timestamp with time zone NOT NULL DEFAULT now(),
   units integer NOT NULL DEFAULT 1,
+  outbound_url text,
+  outbound_secret text,
+  outbound_secret_before text,
+  outbound_secret_at timestamp with time zone,
   CONSTRAINT channels_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT channels_workspace_id_key_key UNIQUE (workspace_id, key),
   CONSTRAINT channels_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id),
+  CONSTRAINT channels_outbound_check CHECK (((outbound_url IS NULL) OR (outbound_secret IS NOT NULL))),
   CONSTRAINT channels_units_check CHECK (((units >= 1) AND (units <= 100)))
 );
 
@@ -123,6 +128,14 @@ CREATE TABLE conversations (
   due_at timestamp with time zone,
   due_kind text,
   close_reason text,
+  field_sources jsonb NOT NULL DEFAULT '{}'::jsonb,
+  flow_step smallint NOT NULL DEFAULT 0,
+  question_count smallint NOT NULL DEFAULT 0,
+  gave_up_step smallint,
+  awaiting_after_sequence bigint,
+  answer_until timestamp with time zone,
+  answer_settle_seconds smallint,
+  sla_seconds integer,
   CONSTRAINT conversations_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT conversations_workspace_id_contact_id_id_key UNIQUE (workspace_id, contact_id, id),
   CONSTRAINT conversations_workspace_id_agent_id_fkey FOREIGN KEY (workspace_id, agent_id) REFERENCES agents(workspace_id, id),
@@ -132,6 +145,7 @@ CREATE TABLE conversations (
   CONSTRAINT conversations_workspace_id_offered_agent_id_fkey FOREIGN KEY (workspace_id, offered_agent_id) REFERENCES agents(workspace_id, id),
   CONSTRAINT conversations_workspace_id_preferred_agent_id_fkey FOREIGN KEY (workspace_id, preferred_agent_id) REFERENCES agents(workspace_id, id),
   CONSTRAINT conversations_workspace_id_team_id_fkey FOREIGN KEY (workspace_id, team_id) REFERENCES teams(workspace_id, id),
+  CONSTRAINT conversations_awaiting_check CHECK (((awaiting_after_sequence IS NULL) OR ((answer_until IS NOT NULL) AND (answer_settle_seconds IS NOT NULL)))) NOT VALID,
   CONSTRAINT conversations_check CHECK (((state = 'closed'::text) = (closed_at IS NOT NULL))),
   CONSTRAINT conversations_check1 CHECK (((state <> 'closed'::text) OR (close_requested_at IS NOT NULL))),
   CONSTRAINT conversations_check2 CHECK (((state <> 'assigned'::text) OR ((agent_id IS NOT NULL) AND (assigned_at IS NOT NULL)))),
@@ -143,6 +157,7 @@ CREATE TABLE conversations (
   CONSTRAINT conversations_check8 CHECK (((due_at IS NULL) = (due_kind IS NULL))),
   CONSTRAINT conversations_check9 CHECK (((due_at IS NULL) OR (state = ANY (ARRAY['waiting'::text, 'assigned'::text])))),
   CONSTRAINT conversations_priority_check CHECK (((priority >= 0) AND (priority <= 100))),
+  CONSTRAINT conversations_sla_check CHECK (((sla_seconds >= 1) AND (sla_seconds <= 604800))) NOT VALID,
   CONSTRAINT conversations_source_check CHECK ((source = ANY (ARRAY['contact'::text, 'user'::text, 'api'::text]))),
   CONSTRAINT conversations_state_check CHECK ((state = ANY (ARRAY['enriching'::text, 'routing'::text, 'waiting'::text, 'assigned'::text, 'closed'::text]))),
   CONSTRAINT conversations_units_check CHECK (((units >= 1) AND (units <= 100)))
@@ -170,6 +185,39 @@ CREATE TABLE decisions (
   CONSTRAINT decisions_workspace_id_conversation_id_fkey FOREIGN KEY (workspace_id, conversation_id) REFERENCES conversations(workspace_id, id),
   CONSTRAINT decisions_kind_check CHECK ((kind = ANY (ARRAY['enrichment'::text, 'routing'::text, 'assignment'::text])))
 );
+
+CREATE TABLE deliveries (
+  id uuid NOT NULL,
+  position bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  workspace_id uuid NOT NULL,
+  contact_id uuid NOT NULL,
+  conversation_id uuid NOT NULL,
+  kind text NOT NULL,
+  lane uuid NOT NULL,
+  message_id uuid,
+  channel_id uuid,
+  url text,
+  payload jsonb NOT NULL,
+  state text NOT NULL DEFAULT 'pending'::text,
+  attempts smallint NOT NULL DEFAULT 0,
+  due_at timestamp with time zone NOT NULL DEFAULT now(),
+  claimed_by uuid,
+  last_error text,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT deliveries_pkey PRIMARY KEY (id),
+  CONSTRAINT deliveries_kind_check CHECK ((kind = ANY (ARRAY['message'::text, 'webhook'::text]))),
+  CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'failed'::text]))),
+  CONSTRAINT deliveries_target_check CHECK (
+CASE kind
+    WHEN 'message'::text THEN ((message_id IS NOT NULL) AND (channel_id IS NOT NULL))
+    ELSE (url IS NOT NULL)
+END)
+)
+WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX deliveries_due ON public.deliveries USING btree (lane, due_at) WHERE (state = 'pending'::text);
+CREATE INDEX deliveries_list ON public.deliveries USING btree (workspace_id, state, id);
+CREATE INDEX deliveries_message ON public.deliveries USING btree (message_id) WHERE (message_id IS NOT NULL);
+CREATE INDEX deliveries_order ON public.deliveries USING btree (conversation_id, lane, "position") WHERE (state = 'pending'::text);
 
 CREATE TABLE events (
   workspace_id uuid NOT NULL,
@@ -207,10 +255,14 @@ CREATE TABLE flows (
   published_version_id uuid,
   created_at timestamp with time zone NOT NULL DEFAULT now(),
   updated_at timestamp with time zone NOT NULL DEFAULT now(),
+  position bigint NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+  archived_at timestamp with time zone,
   CONSTRAINT flows_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT flows_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES workspaces(id),
-  CONSTRAINT flows_workspace_id_id_published_version_id_fkey FOREIGN KEY (workspace_id, id, published_version_id) REFERENCES flow_versions(workspace_id, flow_id, id)
+  CONSTRAINT flows_workspace_id_id_published_version_id_fkey FOREIGN KEY (workspace_id, id, published_version_id) REFERENCES flow_versions(workspace_id, flow_id, id),
+  CONSTRAINT flows_archived_check CHECK (((archived_at IS NULL) OR (published_version_id IS NULL)))
 );
+CREATE INDEX flows_live ON public.flows USING btree (workspace_id, "position", id) INCLUDE (published_version_id) WHERE (published_version_id IS NOT NULL);
 
 CREATE TABLE keys (
   id text NOT NULL,
@@ -260,6 +312,8 @@ CREATE TABLE messages (
   attachments jsonb,
   sent_at timestamp with time zone,
   received_at timestamp with time zone NOT NULL DEFAULT now(),
+  delivery text,
+  delivered_at timestamp with time zone,
   CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id),
   CONSTRAINT messages_check CHECK (((direction = 'inbound'::text) OR (conversation_id IS NOT NULL))),
   CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['inbound'::text, 'outbound'::text]))),
@@ -329,6 +383,9 @@ CREATE TABLE workspaces (
   created_at timestamp with time zone NOT NULL DEFAULT now(),
   settings jsonb NOT NULL DEFAULT '{}'::jsonb,
   review_at timestamp with time zone,
+  webhook_secret text,
+  webhook_secret_before text,
+  webhook_secret_at timestamp with time zone,
   CONSTRAINT workspaces_pkey PRIMARY KEY (id),
   CONSTRAINT workspaces_id_default_team_id_fkey FOREIGN KEY (id, default_team_id) REFERENCES teams(workspace_id, id),
   CONSTRAINT workspaces_name_check CHECK ((name <> ''::text))
@@ -424,12 +481,14 @@ BEGIN
   -- conversations times the batch: 789 ms for 500 of 2,000, where this takes 2 ms.
   WITH message AS MATERIALIZED (
     SELECT m.*, touched_ids[m.contact_number] AS contact_id,
-           last_sequences[m.contact_number] + m.offset_in_contact AS sequence, open.id AS conversation_id, open.is_quiet
+           last_sequences[m.contact_number] + m.offset_in_contact AS sequence, open.id AS conversation_id, open.is_quiet,
+           open.is_awaited
     FROM unnest(workspace_ids, message_ids, contact_numbers, offsets_in_contact, channel_ids, external_ids, texts, attachment_lists,
                 sent_ats) WITH ORDINALITY
          AS m (workspace_id, id, contact_number, offset_in_contact, channel_id, external_id, text, attachments, sent_at, position)
     LEFT JOIN LATERAL (
-      SELECT v.id, v.quiet_since IS NOT NULL AS is_quiet, v.close_requested_at, v.closed_at
+      SELECT v.id, v.quiet_since IS NOT NULL AS is_quiet, v.close_requested_at, v.closed_at,
+             v.state = 'enriching' AND v.awaiting_after_sequence IS NOT NULL AS is_awaited
       FROM conversations v WHERE v.workspace_id = m.workspace_id AND v.id = open_ids[m.contact_number] OFFSET 0
     ) open ON open.close_requested_at IS NULL AND open.closed_at IS NULL
   ), claimed AS (
@@ -449,10 +508,12 @@ BEGIN
            jsonb_build_object('messageId', m.id, 'sequence', m.sequence)
     FROM message m WHERE m.conversation_id IS NOT NULL
   ), told AS (
-    -- A nudge where nothing is open, else a waking. The last hexadecimal digit of an id spreads contacts evenly over the shards (store/outbox.ts).
+    -- A nudge where nothing is open or the flow waits for an answer, else a waking. The last hexadecimal digit of an id spreads contacts
+    -- evenly over the shards (store/outbox.ts).
     INSERT INTO outbox (shard, workspace_id, contact_id, wake_conversation_id)
-    SELECT DISTINCT get_byte(uuid_send(m.contact_id), 15) % 16, m.workspace_id, m.contact_id, m.conversation_id
-    FROM message m WHERE m.conversation_id IS NULL OR m.is_quiet
+    SELECT DISTINCT get_byte(uuid_send(m.contact_id), 15) % 16, m.workspace_id, m.contact_id,
+                    CASE WHEN NOT m.is_awaited THEN m.conversation_id END
+    FROM message m WHERE m.conversation_id IS NULL OR m.is_quiet OR m.is_awaited
     RETURNING shard
   ), rung AS (
     -- Once, and only where somebody is told: store/outbox.ts, wakeRelaysSql.

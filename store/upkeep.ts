@@ -3,7 +3,8 @@ import type { Queryable } from './database.ts';
 import type { ContactKey } from './locks.ts';
 import type { OutboxEntry } from './outbox.ts';
 import { defaultTeamSettings } from '../routing/team-rules.ts';
-import { atRiskFrom } from './queue-views.ts';
+import { slaInQueueSql } from './queue-key.ts';
+import { countWaitingSql, limitsSql } from './queue-views.ts';
 
 export type StallKind = 'pending' | 'flow' | 'close';
 
@@ -51,6 +52,9 @@ export async function readStalled(
 export interface SystemGauges {
   readonly outboxDepth: number;
   readonly outboxOldestSeconds: number;
+  readonly deliveriesByState: Readonly<Record<string, number>>;
+  /** How long the oldest that is not given up has waited. */
+  readonly deliveriesOldestSeconds: number;
   readonly conversationsByState: Readonly<Record<string, number>>;
   readonly agentsByPresence: Readonly<Record<string, number>>;
   readonly freeCapacityUnits: number;
@@ -76,6 +80,10 @@ export async function readSystemGauges(db: Queryable): Promise<SystemGauges> {
   const { rows } = await db.query<SystemGauges>(`
     SELECT (SELECT count(*) FROM outbox) AS "outboxDepth",
            (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox) AS "outboxOldestSeconds",
+           (SELECT coalesce(jsonb_object_agg(state, count), '{}')
+            FROM (SELECT state, count(*) FROM deliveries GROUP BY state) d) AS "deliveriesByState",
+           (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8
+            FROM deliveries WHERE state = 'pending') AS "deliveriesOldestSeconds",
            (SELECT coalesce(jsonb_object_agg(state, count), '{}')
             FROM (SELECT state, count(*) FROM conversations WHERE closed_at IS NULL GROUP BY state) s) AS "conversationsByState",
            (SELECT coalesce(jsonb_object_agg(status, count), '{}')
@@ -108,8 +116,8 @@ export interface TeamGauges {
 }
 
 /**
- * Over all that waits, offered or not, in all workspaces. Two indexes hold exactly those rows, so what is closed costs nothing; 50,000 are
- * counted in tens of milliseconds.
+ * Over all that waits, offered or not, in all workspaces, by the target of each, its own or its team's. Two indexes hold exactly those rows, so
+ * what is closed costs nothing; 50,000 are counted in tens of milliseconds.
  */
 export async function readWaitingGauges(db: Queryable, { maxTeams }: { maxTeams: number }): Promise<WaitingGauges> {
   const { rows } = await db.query<WaitingGauges>({
@@ -122,17 +130,15 @@ export async function readWaitingGauges(db: Queryable, { maxTeams }: { maxTeams:
 
 const readWaitingGaugesSql = `
   WITH rules AS MATERIALIZED (
-    SELECT workspace_id, id, name, coalesce((settings ->> 'slaSeconds')::float8, $2::float8) * interval '1 s' AS sla
+    SELECT workspace_id, id, name, ${limitsSql("coalesce((settings ->> 'slaSeconds')::float8, $2::float8)")}
     FROM teams
   ), waiting AS MATERIALIZED (
-    SELECT r.workspace_id, r.id, count(*) AS count, min(v.waiting_since) AS oldest,
-           count(*) FILTER (WHERE v.waiting_since <= now() - r.sla) AS breached,
-           count(*) FILTER (WHERE v.waiting_since <= now() - r.sla * ${atRiskFrom} AND v.waiting_since > now() - r.sla) AS at_risk
+    SELECT r.workspace_id, r.id, ${countWaitingSql({ since: 'v.waiting_since', sla: 'v.sla', team: 'r' })}
     FROM (
-      SELECT workspace_id, team_id, waiting_since FROM conversations
+      SELECT workspace_id, team_id, waiting_since, ${slaInQueueSql('q')} AS sla FROM conversations q
       WHERE state = 'waiting' AND close_requested_at IS NULL AND offered_agent_id IS NULL
       UNION ALL
-      SELECT workspace_id, team_id, waiting_since FROM conversations
+      SELECT workspace_id, team_id, waiting_since, sla_seconds::float8 FROM conversations
       WHERE state = 'waiting' AND close_requested_at IS NULL AND offered_agent_id IS NOT NULL
     ) v
     JOIN rules r ON r.workspace_id = v.workspace_id AND r.id = v.team_id
@@ -142,7 +148,7 @@ const readWaitingGaugesSql = `
          coalesce(sum(breached), 0)::int AS "slaBreached", coalesce(sum(at_risk), 0)::int AS "slaAtRisk",
          CASE WHEN $1 > 0 AND (SELECT count(*) FROM rules) <= $1 THEN (
            SELECT coalesce(jsonb_agg(jsonb_build_object(
-                    'workspaceId', r.workspace_id, 'teamId', r.id, 'name', r.name, 'waiting', coalesce(w.count, 0),
+                    'workspaceId', r.workspace_id, 'teamId', r.id, 'name', r.name, 'waiting', coalesce(w.depth, 0),
                     'longestWaitSeconds', coalesce(extract(epoch FROM now() - w.oldest), 0),
                     'slaBreached', coalesce(w.breached, 0), 'slaAtRisk', coalesce(w.at_risk, 0))), '[]')
            FROM rules r LEFT JOIN waiting w ON w.workspace_id = r.workspace_id AND w.id = r.id

@@ -12,7 +12,7 @@ interface Room {
 }
 
 const rooms: Readonly<Record<string, Room>> = {
-  routing: { ours: [], packages: ['@bufbuild/cel', 'typebox'] },
+  routing: { ours: [], packages: ['@bufbuild/cel', '@bufbuild/re2', 'eld', 'typebox'] },
   workflows: { ours: ['routing'], packages: ['@temporalio/workflow'] },
   store: { ours: ['routing', 'platform'], packages: ['pg', 'node-pg-migrate', 'node:'] },
   activities: {

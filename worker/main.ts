@@ -1,9 +1,10 @@
-/** The worker process: runs the actors and their activities, and the relay that tells them. Any number may run side by side. */
+/** The worker process: runs the actors and their activities, the relay that tells them, and what tells channels and webhooks. Any number may run side by side. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
 import { createActivityMetrics } from '../activities/activity-metrics.ts';
 import { createActivities } from '../activities/create-activities.ts';
+import { createNetworkAccess } from '../activities/network-access.ts';
 import { createStepPool } from '../activities/step-batches.ts';
 import { readConfig, type Config } from '../platform/config.ts';
 import { describeTakenPort } from '../platform/listen-failure.ts';
@@ -18,6 +19,8 @@ import { observeAssignments } from '../store/assignment-metrics.ts';
 import { actorBuildId } from '../workflows/contract.ts';
 import { startClocks } from './clocks.ts';
 import { startHouseTimer } from './house-timer.ts';
+import { createOutboundMetrics } from './outbound-metrics.ts';
+import { startOutbound } from './outbound.ts';
 import { createRelayMetrics } from './relay-metrics.ts';
 import { startRelay } from './relay.ts';
 import { startRetirement } from './retirement.ts';
@@ -81,8 +84,9 @@ async function startWorker(config: Config): Promise<void> {
         workflowBundle,
         activities: createActivities({
           pool,
+          stepPool,
           metrics: createActivityMetrics(metrics),
-          allowedHosts: new Set(config.enrichmentAllowedHosts),
+          network: createNetworkAccess(config, logger),
         }),
         // 165 MB when full. An actor that is not among them is replayed: 15 CPU-ms more a waking at 15 events, 53 at 111.
         maxCachedWorkflows: 2_000,
@@ -105,6 +109,13 @@ async function startWorker(config: Config): Promise<void> {
       metrics: createRelayMetrics(metrics),
     });
     shutdown.onClose('relay', () => relay.stop());
+    const outbound = startOutbound({
+      pool,
+      logger,
+      metrics: createOutboundMetrics(metrics),
+      privateCidrs: config.privateCidrsAllowed,
+    });
+    shutdown.onClose('outbound', () => outbound.stop());
     const houseTimer = startHouseTimer({
       pool,
       metrics,

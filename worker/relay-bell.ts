@@ -1,8 +1,7 @@
-/** What wakes the relay: something was written, or something that was under way has ended. */
+/** What wakes the relay and the deliverer: something was written, or something that was under way has ended. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
-import { outboxChannel } from '../store/outbox.ts';
 
 export interface Bell {
   ring(): void;
@@ -34,14 +33,22 @@ export function createBell(): Bell {
   };
 }
 
-/** Rings at each notification, over a connection of its own, until the signal aborts; without it, polling carries the relay. */
-export async function ringWhenWritten(pool: pg.Pool, bell: Bell, signal: AbortSignal, logger: Logger): Promise<void> {
+export interface RingOptions {
+  /** PostgreSQL's, not a customer's. */
+  readonly channel: string;
+  readonly bell: Bell;
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+}
+
+/** Rings at each notification, over a connection of its own, until the signal aborts; without it, there is still polling. */
+export async function ringWhenWritten(pool: pg.Pool, { channel, bell, signal, logger }: RingOptions): Promise<void> {
   while (!signal.aborted) {
     try {
       const client = await pool.connect();
       try {
         client.on('notification', () => bell.ring());
-        await client.query(`LISTEN ${outboxChannel}`);
+        await client.query(`LISTEN ${channel}`);
         await lossOf(client, signal);
       } finally {
         client.release(true);

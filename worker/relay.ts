@@ -21,7 +21,7 @@ import type pg from 'pg';
 import { groupBy } from '../platform/group-by.ts';
 import type { Logger } from '../platform/logger.ts';
 import { createMicroBatcher } from '../platform/micro-batcher.ts';
-import { deleteRows, postponeRows, readDueRows, shardOf, type OutboxRow } from '../store/outbox.ts';
+import { deleteRows, outboxChannel, postponeRows, readDueRows, shardOf, type OutboxRow } from '../store/outbox.ts';
 import { wakeConversation } from '../store/quiet.ts';
 import { createBell, ringWhenWritten } from './relay-bell.ts';
 import { createDelivery, isServerAway } from './relay-delivery.ts';
@@ -66,7 +66,7 @@ export function startRelay(options: RelayOptions): Relay {
   setMaxListeners(maxDeliveries + 10, stopping.signal);
   const leases = createShardLeases({ pool, owner: randomUUID(), logger });
   const bell = createBell();
-  const listening = ringWhenWritten(pool, bell, stopping.signal, logger);
+  const listening = ringWhenWritten(pool, { channel: outboxChannel, bell, signal: stopping.signal, logger });
   const errands = createErrands(options, stopping.signal);
   /** By contact. */
   const deliveries = new Map<string, Promise<void>>();

@@ -5,6 +5,15 @@ import type { SystemGauges, TeamGauges, WaitingGauges } from '../store/upkeep.ts
 export function createSystemGauges(metrics: Metrics) {
   const outboxDepth = metrics.gauge('outbox_depth', 'Rows of the outbox that wait to be told.');
   const outboxOldest = metrics.gauge('outbox_oldest_seconds', 'Age of the oldest row of the outbox.');
+  const deliveries = metrics.gauge(
+    'deliveries',
+    'What channels and webhooks must still be told: pending, or failed for good.',
+    ['state'],
+  );
+  const deliveriesOldest = metrics.gauge(
+    'deliveries_oldest_pending_seconds',
+    'How long the oldest pending delivery has waited.',
+  );
   const conversations = metrics.gauge('conversations_open', 'Open conversations.', ['state']);
   const longestWait = metrics.gauge('waiting_longest_seconds', 'How long the longest waiting conversation has waited.');
   const breached = metrics.gauge(
@@ -22,8 +31,8 @@ export function createSystemGauges(metrics: Metrics) {
     'Age of the oldest transaction that keeps dead rows of the outbox alive or holds the event feed back.',
   );
   const teams = createTeamGauges(metrics);
-  const single = [outboxDepth, outboxOldest, longestWait, breached, atRisk, free, oldestTransaction];
-  const labelled = [conversations, agents];
+  const single = [outboxDepth, outboxOldest, deliveriesOldest, longestWait, breached, atRisk, free, oldestTransaction];
+  const labelled = [deliveries, conversations, agents];
   return {
     clear() {
       for (const gauge of single) gauge.remove();
@@ -34,6 +43,8 @@ export function createSystemGauges(metrics: Metrics) {
     set(system: SystemGauges, waiting: WaitingGauges) {
       outboxDepth.set(system.outboxDepth);
       outboxOldest.set(system.outboxOldestSeconds);
+      for (const state of ['pending', 'failed']) deliveries.set({ state }, system.deliveriesByState[state] ?? 0);
+      deliveriesOldest.set(system.deliveriesOldestSeconds);
       for (const state of ['enriching', 'routing', 'waiting', 'assigned']) {
         conversations.set({ state }, system.conversationsByState[state] ?? 0);
       }

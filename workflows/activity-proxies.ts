@@ -21,5 +21,7 @@ export const local = proxyLocalActivities<StepActivities & WakingActivities>({
 export const network = proxyActivities<NetworkActivities>({
   startToCloseTimeout: '60s',
   scheduleToCloseTimeout: '3m',
+  // A worker that was killed is noticed after this.
+  heartbeatTimeout: '10s',
   retry: retry('500ms'),
 });

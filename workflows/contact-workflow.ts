@@ -10,7 +10,8 @@
  *   the next.
  *
  * What is done here is paid for in every conversation: each promise, timer and activity of workflow code costs the worker or the server
- * something. Therefore few awaits, one activity, no timer (an actor waits for a nudge however long that takes), no search attributes.
+ * something. Therefore few awaits, one activity, no search attributes, and no timer but one: while the flow waits for the contact's
+ * answer. Else an actor waits for a nudge however long that takes.
  */
 import {
   CancellationScope,
@@ -21,7 +22,7 @@ import {
   sleep,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Phase } from '../routing/phase.ts';
+import { isResting, type Phase } from '../routing/phase.ts';
 import { local, network } from './activity-proxies.ts';
 import { isWakingBuild, type ContactRef, type ContactWorkflowInput, type ConversationRef } from './contract.ts';
 import { runStepwise } from './stepwise-actor.ts';
@@ -38,7 +39,7 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
   const contact = { workspaceId: input.workspaceId, contactId: input.contactId };
   const told = listen(input);
   for (;;) {
-    if (told.phase.kind === 'idle' || told.phase.kind === 'open') {
+    if (isResting(told.phase)) {
       // Nothing is under way here, so a new, short history may begin. What is unread goes along: closes by their ids, nudges by the
       // look that every run begins with. What arrives just now fails this task, which then runs again with it.
       if (isLong(input)) {
@@ -47,7 +48,7 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
       if (!told.nudged && told.closeIds.length === 0) {
         if (told.retiring && told.phase.kind === 'idle') return;
         told.retiring = false;
-        await condition(() => told.nudged || told.closeIds.length > 0 || told.retiring);
+        await rest(told);
         continue;
       }
     }
@@ -62,11 +63,21 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
   }
 }
 
+/**
+ * Until something is told. Only while a question waits for the contact's answer is there a timer, and whoever asks to retire does not end it: how long
+ * it has run is known to nobody.
+ */
+async function rest(told: Told): Promise<void> {
+  const hasNews = (): boolean => told.nudged || told.closeIds.length > 0;
+  if (told.phase.kind === 'asking') told.nudged = !(await condition(hasNews, told.phase.waitMs)) || told.nudged;
+  else await condition(() => hasNews() || told.retiring);
+}
+
 async function goOn(contact: ContactRef, told: Told): Promise<Phase> {
   const { phase } = told;
   if (phase.kind === 'enriching' && phase.overNetwork) {
     await enrichOverNetwork({ ...contact, conversationId: phase.conversationId }, told);
-  } else if (phase.kind !== 'idle' && phase.kind !== 'open') {
+  } else if (!isResting(phase)) {
     // The waking before stopped midway, at its own limit: a contact that always has something to do (it writes and is closed all the
     // time) would never let its workflow task end, and the server takes a task for lost after 10 s. A timer ends it, and what has
     // arrived meanwhile is heard.

@@ -47,7 +47,7 @@ export interface Unread {
  * Workers name their build by this. The server stores it with each workflow task, which is how a run knows in which form it began: a build
  * that changes what an actor writes into its history takes the next number, and `isWakingBuild` and its like go by ranges of it.
  */
-export const actorBuildId = 'switchyard-actor-2';
+export const actorBuildId = 'switchyard-actor-3';
 
 /** Whether that build's actors do a whole waking as one local activity. Before there was `actorBuildId`, each step was one. */
 export const isWakingBuild = (buildId: string | undefined): boolean =>
@@ -95,7 +95,7 @@ export interface StepActivities {
 /** What an actor does when it is woken. */
 export interface WakingActivities {
   /**
-   * Takes step after step until the contact is idle or open, or has to be enriched over the network, and answers with the phase in which it
+   * Takes step after step until the contact is idle or open, or is asked something, or has to be enriched over the network, and answers with the phase in which it
    * ended: another one only if it stopped at its own limit. Begins by looking, so that a repetition goes on where the last attempt ended.
    *
    * @param waking.closeConversationIds closes that were told; those that are not the open conversation are ignored

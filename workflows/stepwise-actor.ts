@@ -27,9 +27,9 @@ export async function runStepwise(input: ContactWorkflowInput): Promise<void> {
   let stepsInRow = 0;
 
   for (;;) {
-    if (told.phase.kind === 'idle' || told.phase.kind === 'open') {
-      // Nothing is under way here, so a new, short history may begin, in the present form.
-      if (isLong(input)) {
+    if (told.phase.kind === 'idle' || told.phase.kind === 'open' || told.phase.kind === 'asking') {
+      // Nothing is under way here, so a new, short history may begin, in the present form; this one never learnt to wait for an answer.
+      if (isLong(input) || told.phase.kind === 'asking') {
         return continueAsNew<typeof runStepwise>({ ...input, closeConversationIds: told.closeIds });
       }
       const conversationId: string | null = told.phase.kind === 'open' ? told.phase.conversationId : null;
@@ -55,7 +55,7 @@ export async function runStepwise(input: ContactWorkflowInput): Promise<void> {
   }
 
   /** Runs the one step that the phase calls for. */
-  async function takeStep(current: Exclude<Phase, { kind: 'idle' | 'open' }>): Promise<Phase> {
+  async function takeStep(current: Exclude<Phase, { kind: 'idle' | 'open' | 'asking' }>): Promise<Phase> {
     try {
       if (current.kind === 'pending') {
         const heard = told.closeIds;

@@ -1,5 +1,13 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { createChannel, getChannel, listChannels, updateChannel, type Channel } from '../../store/channels.ts';
+import {
+  createChannel,
+  getChannel,
+  listChannels,
+  rotateChannelSecret,
+  updateChannel,
+  type Channel,
+  type MadeSecret,
+} from '../../store/channels.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
@@ -8,6 +16,7 @@ import {
   IdParams,
   ListQuery,
   NameText,
+  Nullable,
   Timestamp,
   decodeCursor,
   errorResponses,
@@ -23,13 +32,41 @@ const Units = Type.Integer({
     'already keep what they cost',
   examples: [5],
 });
-const ChannelView = Type.Object({
+const viewProperties = {
   id: Id,
   key: Type.String(),
   name: Type.String(),
   units: Units,
+  outboundUrl: Nullable(
+    Type.String({ description: 'Where what is said to its contacts is sent; null: it is only stored' }),
+  ),
   createdAt: Timestamp,
+};
+const ChannelView = Type.Object(viewProperties);
+const MadeChannelView = Type.Object({
+  ...viewProperties,
+  outboundSecret: Nullable(
+    Type.String({
+      description:
+        'What signs the requests to `outboundUrl`, as Standard Webhooks has it. Shown by the call that makes it and never again; ' +
+        'null: none was made now',
+    }),
+  ),
 });
+
+const OutboundUrl = Nullable(
+  Type.String({
+    maxLength: 2048,
+    // Neither user info nor a fragment; what else is wrong is looked at below.
+    pattern: '^https?://[^/?#@\\\\\\s]+(?:[/?][^#\\s]*)?$',
+    description:
+      'Replies of agents and texts of flows are sent there, signed, in the order of each conversation, and again until they are ' +
+      'answered 2xx. http or https, without user name and fragment',
+    fault: 'is no http or https address without user name and fragment',
+    mend: 'Send an address such as https://chat.example.com/switchyard, or null.',
+    examples: ['https://chat.example.com/switchyard'],
+  }),
+);
 
 const ChannelKey = Type.String({
   maxLength: 64,
@@ -53,19 +90,21 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
             key: ChannelKey,
             name: NameText(256, { examples: ['Chat on our site'] }),
             units: Type.Optional(Units),
+            outboundUrl: Type.Optional(OutboundUrl),
           }),
-          response: { 201: ChannelView, ...errorResponses(409) },
+          response: { 201: MadeChannelView, ...errorResponses(409) },
         },
       },
       async (request, reply) => {
         const { workspaceId } = request.principal;
+        requireUsableUrl(request.body.outboundUrl);
         const outcome = await createChannel(pool, { workspaceId, ...request.body });
         if (outcome.kind === 'key_taken') {
           throw problem('conflict.key_taken', {
             errors: [{ field: '/key', message: 'is the key of another channel', mend: 'Choose another key.' }],
           });
         }
-        return reply.code(201).send(viewChannel(outcome.channel));
+        return reply.code(201).send(viewMadeChannel(outcome.channel));
       },
     );
 
@@ -113,23 +152,60 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         config: { scope: 'admin' },
         schema: {
           tags: ['Channels'],
-          summary: 'Rename a channel, or set what its conversations cost',
-          description: "A channel's key never changes.",
+          summary: 'Rename a channel, set what its conversations cost, or where its messages are sent',
+          description:
+            "A channel's key never changes. The first `outboundUrl` brings a secret; it stays when the URL changes, until it is rotated.",
           params: IdParams,
-          body: Body({ name: Type.Optional(NameText(256)), units: Type.Optional(Units) }),
-          response: { 200: ChannelView, ...errorResponses(404) },
+          body: Body({
+            name: Type.Optional(NameText(256)),
+            units: Type.Optional(Units),
+            outboundUrl: Type.Optional(OutboundUrl),
+          }),
+          response: { 200: MadeChannelView, ...errorResponses(404) },
         },
       },
       async (request) => {
         const { workspaceId } = request.principal;
+        requireUsableUrl(request.body.outboundUrl);
         const outcome = await updateChannel(pool, { workspaceId, channelId: request.params.id, ...request.body });
         if (outcome.kind === 'not_found') throw problem('not_found');
-        return viewChannel(outcome.channel);
+        return viewMadeChannel(outcome.channel);
+      },
+    );
+
+    app.post(
+      '/channels/:id/rotate-secret',
+      {
+        config: { scope: 'admin' },
+        schema: {
+          tags: ['Channels'],
+          summary: 'Make another secret for the requests to the outbound URL',
+          description: 'For 24 hours, requests bear a signature with the one before as well.',
+          params: IdParams,
+          response: { 200: MadeChannelView, ...errorResponses(404) },
+        },
+      },
+      async (request) => {
+        const { workspaceId } = request.principal;
+        const channel = await rotateChannelSecret(pool, { workspaceId, channelId: request.params.id });
+        if (channel === null) throw problem('not_found');
+        return viewMadeChannel(channel);
       },
     );
   };
 }
 
-function viewChannel({ id, key, name, units, createdAt }: Channel) {
-  return { id, key, name, units, createdAt: createdAt.toISOString() };
+/** The pattern lets through what only a parser refuses, such as ports that are none. */
+function requireUsableUrl(url: string | null | undefined): void {
+  if (url === undefined || url === null || URL.canParse(url)) return;
+  const mend = 'Send an address such as https://chat.example.com/switchyard, or null.';
+  throw problem('invalid_request', { errors: [{ field: '/outboundUrl', message: 'is no address', mend }] });
+}
+
+function viewChannel({ id, key, name, units, outboundUrl, createdAt }: Channel) {
+  return { id, key, name, units, outboundUrl, createdAt: createdAt.toISOString() };
+}
+
+function viewMadeChannel(channel: Channel & MadeSecret) {
+  return { ...viewChannel(channel), outboundSecret: channel.outboundSecret };
 }

@@ -53,7 +53,9 @@ export function conversationMessagesRoutes({ pool }: ApiDeps): FastifyPluginAsyn
         schema: {
           tags: ['Conversations'],
           summary: 'Reply to the contact',
-          description: 'With an `externalId`, sending it again answers with the reply that was stored first.',
+          description:
+            'It is sent to the `outboundUrl` of the channel on which the contact wrote last; `delivery` tells how that stands. With an ' +
+            '`externalId`, sending it again answers with the reply that was stored first.',
           params: IdParams,
           body: Body({
             text: SafeText(MAX_TEXT_LENGTH),

@@ -1,84 +1,36 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import {
-  createFlow,
-  getFlow,
-  listFlows,
-  listFlowVersions,
-  publishFlow,
-  updateFlow,
-  type InvalidFlow,
-} from '../../store/flows.ts';
-import { FlowDocument } from '../../routing/flow-document.ts';
+import { archiveFlow, orderFlows, restoreFlow, unpublishFlow, type OrderFaults } from '../../store/flow-publishing.ts';
+import { checkDocument, createFlow, getFlow, listFlows, updateFlow } from '../../store/flows.ts';
 import type { ApiDeps } from '../dependencies.ts';
-import { problem } from '../problems.ts';
+import { DocumentedDocument, flowJsonSchema, OpenDocument } from '../flow-document-schema.ts';
+import { DocumentFaultView, FlowView, invalidFlow, noFlowProblem, viewDocumentFault, viewFlow } from '../flow-views.ts';
+import { problem, type Problem } from '../problems.ts';
 import {
   Body,
   decodeCursor,
-  encodeCursor,
   errorResponses,
+  Id,
   IdParams,
   listOf,
-  ListQuery,
+  listQueryProperties,
   NameText,
+  Nullable,
   SafeText,
   toPage,
 } from '../schemas.ts';
-import { FlowVersionView, FlowView, viewFlow, viewFlowVersion } from '../views.ts';
+import { flowTryRoutes } from './flow-try.ts';
+import { flowVersionsRoutes } from './flow-versions.ts';
 
 const Name = NameText(200, { examples: ['Support'] });
 const Description = SafeText(2000, { minLength: 0 });
 
-const DocumentedDocument = {
-  ...FlowDocument,
-  description:
-    'What the flow does. Conditions are CEL expressions over `conversation` (source, priority), `contact` (id, name, ' +
-    'attributes), `channel` (key, name), `message` (text of the first messages) and `fields` (what enrichment found). ' +
-    'A condition that cannot be evaluated, as for a field that is not there, counts as false. The branch that decides, or ' +
-    '`otherwise`, may ask for skills (`requirements`: named outright, or by the text of a field) and tell what changes while ' +
-    'nobody is found (`rings`: lower levels, then another team, and in the end a fallback).',
-  examples: [
-    {
-      trigger: { on: 'conversation.opened', condition: "conversation.source == 'contact'" },
-      enrichment: [
-        {
-          kind: 'keywords',
-          field: 'purpose',
-          rules: [{ value: 'billing', keywords: ['invoice', 'rechnung'] }],
-          otherwise: 'general',
-        },
-      ],
-      routing: {
-        branches: [
-          {
-            name: 'Billing',
-            when: "fields.purpose == 'billing'",
-            teamId: '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11',
-            priority: 10,
-            requirements: [
-              { skill: 'spanish', level: 4 },
-              { skillFromField: 'purpose', level: 2, preferred: true },
-            ],
-            rings: [
-              { afterSeconds: 30, relax: [{ skill: 'spanish', level: 2 }] },
-              { afterSeconds: 90, relax: [{ skill: 'spanish', level: 0 }] },
-              { afterSeconds: 180, overflowTeamId: '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b12' },
-              { afterSeconds: 600, fallback: 'close' },
-            ],
-          },
-        ],
-        otherwise: { teamId: '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b12', priority: 0 },
-      },
-    },
-  ],
-};
-
-/** Checked openly: the flow's own check names every fault, and what to do about it. */
-const Document = Type.Unsafe<unknown>({});
-
 export function flowsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
     await app.register(draftRoutes(deps));
-    await app.register(versionRoutes(deps));
+    await app.register(documentRoutes(deps));
+    await app.register(orderRoutes(deps));
+    await app.register(flowVersionsRoutes(deps));
+    await app.register(flowTryRoutes(deps));
   };
 }
 
@@ -89,15 +41,19 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       {
         config: {
           scope: 'admin',
-          documentedBody: Body({ name: Name, description: Type.Optional(Description), document: DocumentedDocument }),
+          documentedBody: Body({
+            name: Name,
+            description: Type.Optional(Description),
+            document: DocumentedDocument,
+          }),
         },
         schema: {
           tags: ['Flows'],
           summary: 'Create a flow as a draft',
           description:
-            'A draft must be valid; it does nothing until it is published. Of several published flows, the oldest whose trigger ' +
-            'matches runs; where none matches, the default team gets the conversation.',
-          body: Body({ name: Name, description: Type.Optional(Description), document: Document }),
+            'A draft must be valid; it does nothing until it is published, and is the last one in the order. Of several published flows, the ' +
+            'first in the order whose trigger matches runs; where none matches, the default team gets the conversation.',
+          body: Body({ name: Name, description: Type.Optional(Description), document: OpenDocument }),
           response: { 201: FlowView, ...errorResponses(422) },
         },
       },
@@ -114,13 +70,20 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         config: { scope: 'agent' },
         schema: {
           tags: ['Flows'],
-          summary: 'List flows with their drafts',
-          querystring: ListQuery,
+          summary: 'List flows with their drafts, in the order in which they are asked',
+          querystring: Type.Object(
+            {
+              ...listQueryProperties,
+              archived: Type.Boolean({ default: false, description: 'True: those that are archived instead' }),
+            },
+            { additionalProperties: false },
+          ),
           response: { 200: listOf(FlowView), ...errorResponses() },
         },
       },
-      async ({ principal: { workspaceId }, query: { limit, cursor } }) => {
-        const rows = await listFlows(pool, { workspaceId, after: decodeCursor(cursor), limit: limit + 1 });
+      async ({ principal: { workspaceId }, query: { limit, cursor, archived } }) => {
+        const after = decodeCursor(cursor);
+        const rows = await listFlows(pool, { workspaceId, after, limit: limit + 1, isArchived: archived });
         return toPage(rows, limit, viewFlow);
       },
     );
@@ -158,80 +121,157 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           body: Body({
             name: Type.Optional(Name),
             description: Type.Optional(Description),
-            document: Type.Optional(Document),
+            document: Type.Optional(OpenDocument),
           }),
-          response: { 200: FlowView, ...errorResponses(404, 422) },
+          response: { 200: FlowView, ...errorResponses(404, 409, 422) },
         },
       },
       async ({ principal: { workspaceId }, params, body }) => {
         const result = await updateFlow(pool, { workspaceId, flowId: params.id, ...body });
-        if (result.kind === 'not_found') throw problem('not_found');
         if (result.kind === 'invalid') throw invalidFlow(result);
+        if (result.kind !== 'updated') throw noFlowProblem(result);
         return viewFlow(result.flow);
       },
     );
   };
 }
 
-function versionRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+function documentRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
-    app.post(
-      '/flows/:id/publish',
-      {
-        config: { scope: 'admin' },
-        schema: {
-          tags: ['Flows'],
-          summary: 'Publish the draft as the next version',
-          description: 'New conversations run by it; those under way keep the version they began with.',
-          params: IdParams,
-          response: { 201: FlowVersionView, ...errorResponses(404, 422) },
-        },
-      },
-      async ({ principal: { workspaceId }, params }, reply) => {
-        const result = await publishFlow(pool, { workspaceId, flowId: params.id });
-        if (result.kind === 'not_found') throw problem('not_found');
-        if (result.kind === 'invalid') throw invalidFlow(result);
-        return reply.code(201).send(viewFlowVersion(result.version));
-      },
-    );
-
+    const schema = flowJsonSchema();
     app.get(
-      '/flows/:id/versions',
+      '/flows/schema',
       {
         config: { scope: 'agent' },
         schema: {
           tags: ['Flows'],
-          summary: 'List the published versions of a flow, newest first',
-          params: IdParams,
-          querystring: ListQuery,
-          response: { 200: listOf(FlowVersionView), ...errorResponses(404) },
+          summary: 'The JSON Schema of a flow’s document',
+          description: 'Draft 2020-12, for editors and for checks where no Switchyard runs.',
+          response: {
+            200: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true }),
+            ...errorResponses(),
+          },
         },
       },
-      async ({ principal: { workspaceId }, params, query: { limit, cursor } }) => {
-        const key = { workspaceId, flowId: params.id };
-        if ((await getFlow(pool, key)) === null) throw problem('not_found');
-        const beforeNumber = numberOf(decodeCursor(cursor, /^[1-9][0-9]{0,8}$/));
-        const rows = await listFlowVersions(pool, { ...key, beforeNumber, limit: limit + 1 });
-        const page = toPage(rows, limit, viewFlowVersion);
-        const last = page.items.at(-1);
-        // Versions go by number; ids of versions published by two machines at once may disagree with it.
-        return { ...page, nextCursor: page.nextCursor && last ? encodeCursor(String(last.number)) : null };
+      () => schema,
+    );
+
+    app.post(
+      '/flows/validate',
+      {
+        config: { scope: 'agent', documentedBody: Body({ document: DocumentedDocument }) },
+        schema: {
+          tags: ['Flows'],
+          summary: 'Check a document without storing it',
+          description:
+            'By the rules by which drafts are checked, against the teams and skills of today. A fault is no error here.',
+          body: Body({ document: OpenDocument }),
+          response: {
+            200: Type.Object({
+              valid: Type.Boolean(),
+              faults: Type.Array(DocumentFaultView),
+              document: Nullable(
+                Type.Unsafe<object>({
+                  type: 'object',
+                  additionalProperties: true,
+                  description: 'As it would be stored, with its defaults; null where it is not valid',
+                }),
+              ),
+            }),
+            ...errorResponses(),
+          },
+        },
+      },
+      async ({ principal: { workspaceId }, body }) => {
+        const checked = await checkDocument(pool, workspaceId, body.document);
+        return checked.kind === 'valid'
+          ? { valid: true, faults: [], document: checked.document }
+          : { valid: false, faults: checked.faults.map(viewDocumentFault), document: null };
       },
     );
   };
 }
 
-function numberOf(cursor: string | null): number | null {
-  return cursor === null ? null : Number(cursor);
+function orderRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    app.put(
+      '/flows/order',
+      {
+        config: { scope: 'admin' },
+        schema: {
+          tags: ['Flows'],
+          summary: 'Set the order in which flows are asked',
+          description:
+            'Names every flow that is not archived exactly once, drafts included; it holds for the next opening. The first flow whose trigger ' +
+            'matches runs.',
+          body: Body({ flowIds: Type.Array(Id, { maxItems: 1000 }) }),
+          response: { 200: Type.Object({ items: Type.Array(FlowView) }), ...errorResponses(422) },
+        },
+      },
+      async ({ principal: { workspaceId }, body: { flowIds } }) => {
+        const result = await orderFlows(pool, { workspaceId, flowIds });
+        if (result.kind === 'not_every_flow_once') throw orderProblem(result);
+        return { items: result.flows.map(viewFlow) };
+      },
+    );
+
+    const changes = [
+      {
+        path: 'unpublish',
+        summary: 'Withdraw what is published',
+        description:
+          'The flow runs for nobody from the next opening on; conversations under way keep their version. Draft and versions stay.',
+        change: unpublishFlow,
+      },
+      {
+        path: 'archive',
+        summary: 'Withdraw a flow and put it away',
+        description:
+          'It is listed no more unless asked for, and cannot be changed or published until it is restored. Its versions stay.',
+        change: archiveFlow,
+      },
+      {
+        path: 'restore',
+        summary: 'Take an archived flow back as a draft',
+        description: 'It is unpublished, and the last one in the order.',
+        change: restoreFlow,
+      },
+    ] as const;
+    for (const { path, summary, description, change } of changes) {
+      app.post(
+        `/flows/:id/${path}`,
+        {
+          config: { scope: 'admin' },
+          schema: {
+            tags: ['Flows'],
+            summary,
+            description,
+            params: IdParams,
+            response: { 200: FlowView, ...errorResponses(404, ...(path === 'unpublish' ? [409] : [])) },
+          },
+        },
+        async ({ principal: { workspaceId }, params }) => {
+          const result = await change(pool, { workspaceId, flowId: params.id });
+          if (!('flow' in result)) throw noFlowProblem(result);
+          return viewFlow(result.flow);
+        },
+      );
+    }
+  };
 }
 
-function invalidFlow({ faults }: InvalidFlow) {
-  return problem('invalid_flow', {
-    detail: `The flow has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}; nothing was changed.`,
-    errors: faults.map(({ path, message, at, mend }) => ({
-      field: `/document${path}`,
-      message: at === undefined ? message : `${message} /document${at}`,
-      mend,
-    })),
+function orderProblem({ doubled, unknown, missing }: OrderFaults): Problem {
+  const mend = 'Name every flow that is not archived once.';
+  return problem('flow_order', {
+    detail: 'Nothing was changed.',
+    errors: [
+      ...unknown.map((place) => ({
+        field: `/flowIds/${place}`,
+        message: 'is no flow of this workspace, or an archived one',
+        mend: 'Remove it.',
+      })),
+      ...doubled.map((place) => ({ field: `/flowIds/${place}`, message: 'is named before', mend: 'Name it once.' })),
+      ...missing.map(({ id, name }) => ({ field: '/flowIds', message: `lacks the flow ${id} (${name})`, mend })),
+    ],
   });
 }

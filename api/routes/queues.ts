@@ -41,7 +41,7 @@ export function queuesRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           summary: 'Place and estimated wait of a conversation in the queue of its team',
           description:
             'Those are served first whose priority, grown with their wait by the slope of the team, is higher; among equals those who ' +
-            `have waited longer. One that does not wait has no place: \`position\` is null. ${estimateMethod}`,
+            `miss their target earlier, then who have waited longer. One that does not wait has no place: \`position\` is null. ${estimateMethod}`,
           params: IdParams,
           response: { 200: PositionView, ...errorResponses(404) },
         },
@@ -86,11 +86,14 @@ const QueueView = Type.Object({
   sla: Nullable(
     Type.Object(
       {
-        targetSeconds: Type.Number(),
-        breached: Type.Integer({ description: 'Have waited as long as the target or longer' }),
+        targetSeconds: Nullable(Type.Number({ description: "The team's; null where it has none" })),
+        breached: Type.Integer({
+          description:
+            "Have waited as long as their target or longer: `slaSeconds` of the conversation, else the team's",
+        }),
         atRisk: Type.Integer({ description: "Will have, within the last fifth of the target's time" }),
       },
-      { description: 'Of all that wait, offered or not; null where the team has no target' },
+      { description: 'Of all that wait, offered or not; null where neither the team nor any of these has a target' },
     ),
   ),
   byRequirement: Type.Array(QueueGroupView, {

@@ -1,5 +1,6 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { closeNotes, getWorkspace, updateWorkspaceSettings, type WorkspaceSettings } from '../../store/settings.ts';
+import { rotateWebhookSecret } from '../../store/webhook-secrets.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { Body, errorResponses, Id, NameText, Nullable, OneOf } from '../schemas.ts';
 
@@ -71,6 +72,26 @@ export function workspaceRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       },
       async ({ principal: { workspaceId }, body: { name, ...settings } }) =>
         updateWorkspaceSettings(pool, { workspaceId, ...(name === undefined ? {} : { name }), settings }),
+    );
+
+    app.post(
+      '/workspace/rotate-webhook-secret',
+      {
+        config: { scope: 'admin' },
+        schema: {
+          tags,
+          summary: 'Make another secret for the webhooks of flows',
+          description:
+            'It is shown here and never again. For 24 hours, webhooks bear a signature with the one before as well.',
+          response: {
+            200: Type.Object({
+              webhookSecret: Type.String({ description: 'What signs the webhooks, as Standard Webhooks has it' }),
+            }),
+            ...errorResponses(),
+          },
+        },
+      },
+      async ({ principal: { workspaceId } }) => ({ webhookSecret: await rotateWebhookSecret(pool, workspaceId) }),
     );
   };
 }

@@ -7,10 +7,14 @@ export interface EnrichmentServer {
   readonly url: string;
   /** What was asked, in order. */
   readonly requests: {
+    readonly method: string;
     readonly path: string;
+    readonly headers: Readonly<Record<string, unknown>>;
     readonly idempotencyKey: unknown;
     readonly body: Record<string, unknown>;
   }[];
+  /** From now on, `path` (without its query) is answered so, first by the first and then always by the last. */
+  answer(path: string, ...answers: ((response: ServerResponse) => void)[]): void;
   /** Lets requests to `/slow` be answered. */
   release(): void;
   close(): Promise<void>;
@@ -20,10 +24,14 @@ export interface EnrichmentServer {
 export async function startEnrichmentServer(): Promise<EnrichmentServer> {
   const requests: EnrichmentServer['requests'] = [];
   const waiting: (() => void)[] = [];
+  const answers = new Map<string, ((response: ServerResponse) => void)[]>();
   const server = createServer((request, response) => {
     void readJson(request).then((body) => {
-      requests.push({ path: request.url!, idempotencyKey: request.headers['idempotency-key'], body });
-      const answer = () => reply(request.url!, response);
+      const { method = '', url = '', headers } = request;
+      requests.push({ method, path: url, headers, idempotencyKey: headers['idempotency-key'], body });
+      const own = answers.get(url.replace(/\?.*$/, ''));
+      const answer = () =>
+        own === undefined ? reply(url, response) : (own.length > 1 ? own.shift() : own[0])!(response);
       if (request.url === '/slow') waiting.push(answer);
       else answer();
     });
@@ -35,6 +43,7 @@ export async function startEnrichmentServer(): Promise<EnrichmentServer> {
     host,
     url: `http://${host}`,
     requests,
+    answer: (path, ...given) => void answers.set(path, given),
     release,
     async close() {
       release();
@@ -56,5 +65,5 @@ function reply(path: string, response: ServerResponse): void {
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
-  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as Record<string, unknown>;
+  return JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}') as Record<string, unknown>;
 }

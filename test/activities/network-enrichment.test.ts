@@ -9,7 +9,7 @@ let actors: Actors;
 
 beforeAll(async () => {
   server = await startEnrichmentServer();
-  actors = await startActors({ allowedHosts: [server.host] });
+  actors = await startActors({ env: { ENRICHMENT_ALLOWED_HOSTS: server.host } });
 });
 afterAll(async () => {
   server?.release();
@@ -121,7 +121,7 @@ test('each step of a conversation has an idempotency key of its own', async () =
 });
 
 test('a worker that closes leaves a slow request to the others: the flow goes on, with its fields', async () => {
-  const closing = await startActors({ allowedHosts: [server.host] });
+  const closing = await startActors({ env: { ENRICHMENT_ALLOWED_HOSTS: server.host } });
   const scene = await closing.enter();
   await scene.publish({
     enrichment: [{ kind: 'http', url: `${server.url}/slow`, timeoutMs: 10_000, fields: { tier: '/customer/tier' } }],

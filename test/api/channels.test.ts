@@ -24,8 +24,9 @@ const asAdmin = (body?: unknown) => ({ key: workspace.keys.admin, body });
 test('a channel is made, read and renamed; its key stays', async () => {
   const created = await api.call('POST', '/v1/channels', asAdmin({ key: 'chat', name: 'Chat' }));
   expect(created).toMatchObject({ status: 201, body: { key: 'chat', name: 'Chat' } });
+  const { outboundSecret: _, ...viewed } = created.body;
   const url = `/v1/channels/${created.body.id}`;
-  expect(await api.call('GET', url, { key: workspace.keys.agent })).toMatchObject({ status: 200, body: created.body });
+  expect(await api.call('GET', url, { key: workspace.keys.agent })).toMatchObject({ status: 200, body: viewed });
   expect(await api.call('PATCH', url, asAdmin({ name: 'Web chat' }))).toMatchObject({
     status: 200,
     body: { ...created.body, name: 'Web chat' },
@@ -82,4 +83,62 @@ test('another workspace does not see a channel', async () => {
 test('agents may read channels, not make them', async () => {
   const answer = await api.call('POST', '/v1/channels', { key: workspace.keys.agent, body: { key: 'x', name: 'X' } });
   expect(answer.status).toBe(403);
+});
+
+test('the secret is shown by the call that makes it, and by no other', async () => {
+  const outboundUrl = 'https://chat.example.com/out?x=1';
+  const created = await api.call('POST', '/v1/channels', asAdmin({ key: 'told', name: 'Told', outboundUrl }));
+  expect(created).toMatchObject({
+    status: 201,
+    body: { outboundUrl, outboundSecret: expect.stringMatching(/^whsec_[\w+/]{43}=$/) },
+  });
+  const url = `/v1/channels/${created.body.id}`;
+  const read = await api.call('GET', url, { key: workspace.keys.admin });
+  expect(read.body).toEqual({ ...created.body, outboundSecret: undefined });
+  const moved = await api.call('PATCH', url, asAdmin({ outboundUrl: 'http://chat.example.com' }));
+  expect(moved.body).toMatchObject({ outboundUrl: 'http://chat.example.com', outboundSecret: null });
+  const removed = await api.call('PATCH', url, asAdmin({ outboundUrl: null }));
+  expect(removed.body).toMatchObject({ outboundUrl: null, outboundSecret: null });
+  const rotated = await api.call('POST', `${url}/rotate-secret`, asAdmin());
+  expect(rotated).toMatchObject({ status: 200, body: { outboundSecret: expect.stringMatching(/^whsec_/) } });
+  expect(rotated.body.outboundSecret).not.toBe(created.body.outboundSecret);
+});
+
+test('a channel that had none gets its secret with its first outbound URL', async () => {
+  const created = await api.call('POST', '/v1/channels', asAdmin({ key: 'later', name: 'Later' }));
+  expect(created.body).toMatchObject({ outboundUrl: null, outboundSecret: null });
+  const told = await api.call(
+    'PATCH',
+    `/v1/channels/${created.body.id}`,
+    asAdmin({ outboundUrl: 'https://chat.example.com' }),
+  );
+  expect(told.body.outboundSecret).toMatch(/^whsec_/);
+  const renamed = await api.call('PATCH', `/v1/channels/${created.body.id}`, asAdmin({ name: 'Now' }));
+  expect(renamed.body).toMatchObject({ outboundUrl: 'https://chat.example.com', outboundSecret: null });
+});
+
+test.each([
+  'chat.example.com',
+  'ftp://chat.example.com',
+  'https://user:secret@chat.example.com/out',
+  'https://chat.example.com/out#part',
+  'https://chat.example.com:99999/out',
+  'https:///out',
+  'https://chat.example.com/a b',
+  '',
+  `https://chat.example.com/${'a'.repeat(2048)}`,
+])('the outbound URL %s is refused', async (outboundUrl) => {
+  const answer = await api.call('POST', '/v1/channels', asAdmin({ key: newId(), name: 'Bad', outboundUrl }));
+  expect(answer).toMatchObject({
+    status: 400,
+    body: { errors: [{ field: '/outboundUrl', mend: expect.any(String) }] },
+  });
+});
+
+test('nobody but its admins rotates the secret of a channel', async () => {
+  const { body } = await api.call('POST', '/v1/channels', asAdmin({ key: newId(), name: 'Own' }));
+  const url = `/v1/channels/${body.id}/rotate-secret`;
+  expect((await api.call('POST', url, { key: workspace.keys.agent })).status).toBe(403);
+  const { keys } = await createTestWorkspace(database.pool);
+  expect((await api.call('POST', url, { key: keys.admin })).status).toBe(404);
 });

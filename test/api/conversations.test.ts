@@ -22,6 +22,7 @@ test('a conversation shows where it stands, whom it belongs to and when that hap
     state: 'assigned',
     source: 'contact',
     priority: 0,
+    slaSeconds: null,
     teamId: workspace.defaultTeamId,
     agentId,
     flowVersionId: null,
@@ -32,6 +33,8 @@ test('a conversation shows where it stands, whom it belongs to and when that hap
     closeRequestedAt: null,
     closing: null,
     fields: {},
+    fieldSources: {},
+    asking: null,
     fallbackReason: null,
     waitingSince: null,
     forced: false,
@@ -45,6 +48,21 @@ test('a conversation shows where it stands, whom it belongs to and when that hap
     preferredAgentId: null,
     quietSince: null,
   });
+});
+
+test('a conversation shows its own target, where its fields come from, and the question that waits for an answer', async () => {
+  const workspace = await api.workspace();
+  const { conversationId } = await workspace.open();
+  const fieldSources = { tier: { type: 'string', step: 0, kind: 'classify', confidence: 0.9 } };
+  await api.pool.query(
+    `UPDATE conversations SET sla_seconds = 90, fields = '{"tier": "gold"}', field_sources = $2, state = 'enriching', flow_step = 1,
+            question_count = 2, awaiting_after_sequence = 1, answer_until = '2100-01-01T00:00:00Z', answer_settle_seconds = 3
+     WHERE id = $1`,
+    [conversationId, JSON.stringify(fieldSources)],
+  );
+  const asking = { step: 1, question: 2, until: '2100-01-01T00:00:00.000Z' };
+  const { body } = await workspace.get(`/conversations/${conversationId}`);
+  expect(body).toMatchObject({ slaSeconds: 90, fields: { tier: 'gold' }, fieldSources, asking });
 });
 
 test('unknown ids, malformed ids and ids of another workspace answer 404 on every call', async () => {

@@ -16,6 +16,37 @@ test('a route tells the branch, the team, and what could not be evaluated', () =
   );
 });
 
+test('a route tells the flow by its name, with the version', () => {
+  const detail = { flowName: 'Support', flowVersionNumber: 3, teamId: 't1', priority: 0, branch: 'A', evaluated: [] };
+  const sentenceOf = (changes: object) => summarizeDecision({ kind: 'routing', detail: { ...detail, ...changes } });
+  expect(sentenceOf({})).toBe(
+    'The branch “A” of version 3 of the flow “Support” applied and chose team t1 with priority 0.',
+  );
+  expect(sentenceOf({ branch: null })).toBe(
+    'The flow has no branch, so “otherwise” of version 3 of the flow “Support” chose team t1 with priority 0.',
+  );
+  expect(sentenceOf({ branch: null, reason: 'its steps took too long' })).toBe(
+    'The default team got it, because its steps took too long (version 3 of the flow “Support”).',
+  );
+  expect(sentenceOf({ branch: null, gaveUpStep: 1 })).toBe(
+    'Step 2 of version 3 of the flow “Support” got no answer and chose team t1 with priority 0.',
+  );
+});
+
+test('a route tells a close, a text, a webhook, a share and an aim', () => {
+  const sentenceOf = (detail: object) =>
+    summarizeDecision({ kind: 'routing', detail: { branch: 'Closed', ...detail } });
+  expect(sentenceOf({ kind: 'close', text: 'We are back on Monday.', webhookUrl: null })).toBe(
+    'The branch “Closed” applied and closed the conversation. The contact was sent a text.',
+  );
+  expect(sentenceOf({ kind: 'close', text: null, webhookUrl: 'https://example.com' })).toBe(
+    'The branch “Closed” applied and closed the conversation. A webhook was told.',
+  );
+  expect(sentenceOf({ teamId: 't1', priority: 5, slaSeconds: 60, share: 12 })).toBe(
+    'The branch “Closed” applied and chose team t1 by the contact’s share with priority 5 and a wait of at most 60 s as its aim.',
+  );
+});
+
 test('a route by otherwise tells how many branches were tried', () => {
   const evaluated = [
     { name: 'A', value: false },
@@ -114,6 +145,19 @@ test('enrichment tells the fields and the steps that failed', () => {
   const detail = { fields: { purpose: 'billing', vip: true }, failures: ['step 2: no answer in 2000 ms'] };
   expect(summarizeDecision({ kind: 'enrichment', detail })).toBe(
     'Enrichment set purpose = "billing", vip = true. 1 step failed: step 2: no answer in 2000 ms.',
+  );
+});
+
+test('enrichment tells what the contact was asked and whether it answered', () => {
+  const steps = [
+    { position: 0, kind: 'set', outcome: 'done' },
+    { position: 1, kind: 'ask', outcome: 'asked' },
+    { position: 1, kind: 'ask', outcome: 'answered' },
+    { position: 2, kind: 'ask', outcome: 'asked' },
+    { position: 2, kind: 'ask', outcome: 'gave_up', reason: 'no answer came in time' },
+  ];
+  expect(summarizeDecision({ kind: 'enrichment', detail: { fields: { a: 1 }, failures: [], steps } })).toBe(
+    'Enrichment set a = 1. The contact: 2 questions asked, 1 answered, step 3 gave up (no answer came in time).',
   );
 });
 

@@ -23,6 +23,7 @@ async function prepare() {
   const draft = (otherwise: object, branch: object = {}) => ({
     name: 'Asking',
     document: {
+      enrichment: [{ kind: 'set', field: 'topic', value: 'a' }],
       routing: {
         branches: [{ name: 'A', when: "fields.topic == 'a'", teamId, priority: 1, ...branch }],
         otherwise: { teamId, priority: 1, ...otherwise },

@@ -211,6 +211,7 @@ export function asWaiting(conversation: BenchConversation, nowMs: number): Waiti
     conversationId,
     teamId,
     priority,
+    slaSeconds: null,
     waitingSinceMs: nowMs - waitedSeconds * 1_000,
     units,
     channel,
@@ -218,7 +219,7 @@ export function asWaiting(conversation: BenchConversation, nowMs: number): Waiti
     preferredAgentId: null,
     awaitedAgentId: null,
     passedOver,
-    queueKey: queueKeyOf({ skills, units, channel, passedOver }),
+    queueKey: queueKeyOf({ skills, units, channel, passedOver, slaSeconds: null }),
   };
 }
 

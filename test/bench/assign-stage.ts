@@ -278,7 +278,8 @@ async function insertConversations(
   for (let from = 0; from < conversations.length; from += maxRows) {
     const rows = conversations.slice(from, from + maxRows).map((conversation) => ({
       ...conversation,
-      queueKey: state === 'waiting' ? queueKeyOf({ ...conversation, skills: skillsNow(conversation) }) : '',
+      queueKey:
+        state === 'waiting' ? queueKeyOf({ ...conversation, slaSeconds: null, skills: skillsNow(conversation) }) : '',
       dueSeconds:
         state === 'waiting' ? (conversation.requirements.rings[conversation.ring]?.afterSeconds ?? null) : null,
     }));

@@ -13,6 +13,7 @@ import type { BenchContext } from './context.ts';
 import { runEngineSettings } from './engine-settings.ts';
 import { startEngine, type Engine, type EngineKind } from './engine.ts';
 import { renderTable, renderVerdict, type ScenarioReport } from './figures.ts';
+import { runFlows } from './flows.ts';
 import { runGrowth } from './growth.ts';
 import { runIngest } from './ingest.ts';
 import { runLatency } from './latency.ts';
@@ -28,6 +29,7 @@ const scenarios = new Map<string, (bench: BenchContext) => Promise<ScenarioRepor
   ['engine-settings', (bench) => runEngineSettings(bench)],
   ['lifecycle', (bench) => runLifecycle(bench)],
   ['ingest', (bench) => runIngest(bench)],
+  ['flows', (bench) => runFlows(bench)],
   ['growth', (bench) => runGrowth(bench)],
   ['latency', (bench) => runLatency(bench)],
   ['soak', (bench) => runSoak(bench)],

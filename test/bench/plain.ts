@@ -8,14 +8,14 @@ import { bundleWorkflowCode, type NativeConnection } from '@temporalio/worker';
 import type pg from 'pg';
 import type { WorkflowSandbox } from '../../platform/config.ts';
 import type { Logger } from '../../platform/logger.ts';
-import { applyStep } from '../../routing/enrichment.ts';
 import type { Phase } from '../../routing/phase.ts';
 import { assignRouted } from '../../store/assignment.ts';
 import { executeClose } from '../../store/closing.ts';
 import { openForContact } from '../../store/opening.ts';
 import { deleteRows, outboxChannel } from '../../store/outbox.ts';
 import { readPhase } from '../../store/phases.ts';
-import { readStepInput, routeByFlow, writeEnrichment } from '../../store/steps.ts';
+import { enrichConversation } from '../../store/enriching.ts';
+import { routeByFlow } from '../../store/routing.ts';
 import { workersWithSandbox } from '../../worker/workflow-sandbox.ts';
 import { contactWorkflowId, type ConversationRef } from '../../workflows/contract.ts';
 import { plainCloseSignal, plainNudgeSignal, type PlainActivities } from './plain-workflow.ts';
@@ -68,17 +68,8 @@ function createPlainActivities(pool: pg.Pool): PlainActivities {
   return {
     openConversation: async (contact) => (await openForContact(pool, contact)).phase,
     async routeConversation(conversation) {
-      const input = await readStepInput(pool, conversation, 'enriching');
-      if (input !== null) {
-        let { fields } = input.facts;
-        for (const step of input.flow.enrichment) {
-          const known = applyStep(step, { fields, text: input.facts.message.text });
-          if (known === 'needs response') throw new Error('the plain variant leaves the house for no flow');
-          fields = known;
-        }
-        await writeEnrichment(pool, conversation, { version: input.version, fields, failures: [] });
-      }
-      return after(await routeByFlow(pool, conversation), 'assigning', conversation);
+      await enrichConversation(pool, conversation);
+      return after((await routeByFlow(pool, conversation)) !== null, 'assigning', conversation);
     },
     assignConversation: async (conversation) => after(await assignRouted(pool, conversation), 'open', conversation),
     closeConversation: async (conversation) => (await executeClose(pool, conversation)).phase,

@@ -12,7 +12,7 @@ import { createChannel } from '../../store/channels.ts';
 import { createFlow, publishFlow } from '../../store/flows.ts';
 import { ingestMessages } from '../../store/ingest.ts';
 import { openForContacts } from '../../store/opening.ts';
-import { routeByFlows } from '../../store/steps.ts';
+import { routeByFlows } from '../../store/routing.ts';
 import { createWorkspace } from '../../store/workspaces.ts';
 import type { ConversationRef, StepActivities } from '../../workflows/contract.ts';
 import type { BenchContext } from './context.ts';

@@ -67,7 +67,9 @@ describe('a branch can be published', () => {
     const [teamId, overflowTeamId] = [stage.teamId('team'), stage.teamId('Backup')];
     const rings = branch.rings.map((ring: object) => ('overflowTeamId' in ring ? { ...ring, overflowTeamId } : ring));
     const routing = { branches: [{ ...branch, teamId, rings }], otherwise: { teamId, priority: 0 } };
-    const flow = await stage.must('POST', '/flows', { name: 'Example', document: { routing } });
+    // The branch goes by fields that some step has to set.
+    const enrichment = ['language', 'topic'].map((field) => ({ kind: 'set', field, value: 'spanish' }));
+    const flow = await stage.must('POST', '/flows', { name: 'Example', document: { enrichment, routing } });
     await stage.must('POST', `/flows/${flow.id}/publish`);
   });
 });

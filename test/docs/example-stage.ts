@@ -5,7 +5,7 @@
 import type pg from 'pg';
 import { expect } from 'vitest';
 import { newId } from '../../platform/id.ts';
-import { applyStep } from '../../routing/enrichment.ts';
+import { isResting } from '../../routing/phase.ts';
 import { readSilentAgents, setAwayIfSilent } from '../../store/agents.ts';
 import { assignRouted } from '../../store/assignment.ts';
 import { executeClose } from '../../store/closing.ts';
@@ -13,7 +13,8 @@ import { openForContact } from '../../store/opening.ts';
 import { readPhase } from '../../store/phases.ts';
 import { wakeConversation } from '../../store/quiet.ts';
 import { finishReview, readReviews, reviewPage } from '../../store/review-clocks.ts';
-import { readStepInput, routeByFlow, writeEnrichment } from '../../store/steps.ts';
+import { enrichConversation } from '../../store/enriching.ts';
+import { routeByFlow } from '../../store/routing.ts';
 import type { NewWorkspace } from '../../store/workspaces.ts';
 import { settleAllDue } from '../store/passing-time.ts';
 import { arrivalsOf, parseArrival, type Arrival, type Example } from './assignment-example.ts';
@@ -179,30 +180,17 @@ function idIn(ids: ReadonlyMap<string, string>, name: string): string {
 async function carryOn(pool: pg.Pool, contact: { workspaceId: string; contactId: string }): Promise<void> {
   for (;;) {
     const phase = await readPhase(pool, contact);
-    if (phase.kind === 'idle' || phase.kind === 'open') return;
+    if (isResting(phase)) return;
     if (phase.kind === 'pending') {
       await openForContact(pool, contact);
       continue;
     }
     const key = { ...contact, conversationId: phase.conversationId };
-    if (phase.kind === 'enriching') await enrich(pool, key);
+    if (phase.kind === 'enriching') await enrichConversation(pool, key);
     if (phase.kind === 'routing') await routeByFlow(pool, key);
     if (phase.kind === 'assigning') await assignRouted(pool, key);
     if (phase.kind === 'closing') await executeClose(pool, key);
   }
-}
-
-async function enrich(
-  pool: pg.Pool,
-  key: { workspaceId: string; contactId: string; conversationId: string },
-): Promise<void> {
-  const { version, flow, facts } = (await readStepInput(pool, key, 'enriching'))!;
-  let { fields } = facts;
-  for (const step of flow.enrichment) {
-    if (step.kind === 'http') throw new Error('Examples call no other system.');
-    fields = applyStep(step, { fields, text: facts.message.text });
-  }
-  await writeEnrichment(pool, key, { version, fields, failures: [] });
 }
 
 /** What the relay does with the rows that ingest writes for quiet conversations. */

@@ -31,6 +31,11 @@ describe('loadConfig', () => {
       workflowBundlePath: undefined,
       workflowSandbox: 'lean',
       enrichmentAllowedHosts: [],
+      privateCidrsAllowed: [],
+      flowSecretsFile: undefined,
+      classifyUrl: undefined,
+      classifyApiKey: undefined,
+      classifyModel: undefined,
       actorIdleDays: 3,
       messageRetentionDays: undefined,
       given: [],
@@ -38,9 +43,11 @@ describe('loadConfig', () => {
   });
 
   it('is frozen, lists included', () => {
-    const config = loadConfig({ ENRICHMENT_ALLOWED_HOSTS: 'a.example', PORT: '1' });
-    for (const value of [config, config.given, config.enrichmentAllowedHosts, loadConfig({}).enrichmentAllowedHosts]) {
-      expect(Object.isFrozen(value)).toBe(true);
+    const given = loadConfig({ ENRICHMENT_ALLOWED_HOSTS: 'a.example', PRIVATE_CIDRS_ALLOWED: '10.0.0.0/8', PORT: '1' });
+    for (const config of [given, loadConfig({})]) {
+      for (const value of [config, config.given, config.enrichmentAllowedHosts, config.privateCidrsAllowed]) {
+        expect(Object.isFrozen(value)).toBe(true);
+      }
     }
   });
 
@@ -60,6 +67,11 @@ describe('loadConfig', () => {
       LOG_LEVEL: 'loud',
       WORKFLOW_SANDBOX: 'none',
       ENRICHMENT_ALLOWED_HOSTS: 'https://crm.example/path',
+      PRIVATE_CIDRS_ALLOWED: '10.0.0.0/40',
+      FLOW_SECRETS_FILE: 'a\0b',
+      CLASSIFY_URL: 'http://user:hunter2@models.example/v1',
+      CLASSIFY_API_KEY: 'three words more',
+      CLASSIFY_MODEL: 'a model',
       ACTOR_IDLE_DAYS: '-1',
       MESSAGE_RETENTION_DAYS: '0',
     };
@@ -70,7 +82,7 @@ describe('loadConfig', () => {
         .toSorted(),
     );
     for (const { variable, mend } of error.faults) expect(error.message).toContain(`${variable}: ${mend}`);
-    expect(error.message).not.toMatch(/hunter2|two words/);
+    expect(error.message).not.toMatch(/hunter2|two words|three words/);
   });
 
   it('asks only the process that needs it for DATABASE_URL, beside its other faults', () => {
@@ -126,6 +138,12 @@ describe('loadConfig', () => {
       { variable: 'TEMPORAL_TLS_CLIENT_CERT_PATH' },
     ]);
     expect(() => loadConfig({ PORT: '0', API_METRICS_PORT: '0' })).not.toThrow();
+    const url = 'http://127.0.0.1:11434/v1';
+    expect(faults({ CLASSIFY_URL: url })).toMatchObject([{ variable: 'CLASSIFY_MODEL' }]);
+    expect(faults({ CLASSIFY_MODEL: 'm' })).toMatchObject([{ variable: 'CLASSIFY_URL' }]);
+    expect(faults({ CLASSIFY_API_KEY: 'k' })).toMatchObject([{ variable: 'CLASSIFY_URL' }]);
+    expect(faults({ CLASSIFY_API_KEY: 'k', CLASSIFY_MODEL: 'm' })).toMatchObject([{ variable: 'CLASSIFY_URL' }]);
+    expect(() => loadConfig({ CLASSIFY_URL: url, CLASSIFY_MODEL: 'org/model:7b' })).not.toThrow();
   });
 
   it('splits the allowed hosts and lowers their case', () => {
@@ -133,6 +151,39 @@ describe('loadConfig', () => {
       'crm.example',
       'b.example:8443',
     ]);
+  });
+});
+
+describe('what enrichment may reach', () => {
+  it.each(['10.0.0.0', '10.0.0.0/8,fd00::/8', ' 127.0.0.1 , ::1/128,, '])('takes the blocks %s', (text) => {
+    const { privateCidrsAllowed } = loadConfig({ PRIVATE_CIDRS_ALLOWED: text });
+    expect(privateCidrsAllowed).toEqual(
+      text
+        .split(',')
+        .map((cidr) => cidr.trim())
+        .filter(Boolean),
+    );
+  });
+
+  it.each(['10.0.0.0/33', 'fd00::/129', 'localhost', '10.0.0/8', '10.0.0.0/8;fd00::/8'])('refuses %s', (text) => {
+    expect(() => loadConfig({ PRIVATE_CIDRS_ALLOWED: text })).toThrow('PRIVATE_CIDRS_ALLOWED: must be blocks');
+  });
+
+  it.each([
+    ['http://127.0.0.1:11434/v1/', 'http://127.0.0.1:11434/v1'],
+    ['https://models.example', 'https://models.example'],
+  ])('takes the address %s of a model', (text, url) => {
+    expect(loadConfig({ CLASSIFY_URL: text, CLASSIFY_MODEL: 'm' }).classifyUrl).toBe(url);
+  });
+
+  it.each([
+    'models.example',
+    'ftp://models.example',
+    'https://a:b@models.example',
+    'https://models.example/?k=v',
+    'https://m.example/#',
+  ])('refuses the address %s of a model', (text) => {
+    expect(() => loadConfig({ CLASSIFY_URL: text, CLASSIFY_MODEL: 'm' })).toThrow('CLASSIFY_URL: must be an http');
   });
 });
 
@@ -160,7 +211,7 @@ describe('.env.example', () => {
 
   it('shows usable values, and the defaults where there are any', () => {
     const config = loadConfig(Object.fromEntries(examples.map(({ name, value }) => [name, value])));
-    const optional = new Set(['given', 'enrichmentAllowedHosts']);
+    const optional = new Set(['given', 'enrichmentAllowedHosts', 'privateCidrsAllowed']);
     for (const [field, value] of Object.entries(loadConfig({}))) {
       if (value !== undefined && !optional.has(field)) expect(config, field).toHaveProperty(field, value);
     }

@@ -1,24 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compileCondition, compileConditionCached, evaluateCondition } from '../../routing/condition.ts';
+import {
+  bindFacts,
+  compileCondition,
+  evaluateBound,
+  evaluateCondition,
+  readValues,
+  withTeam,
+} from '../../routing/condition.ts';
 import type { RoutingFacts } from '../../routing/facts.ts';
-
-const facts: RoutingFacts = {
-  conversation: { source: 'contact', priority: 3 },
-  contact: {
-    id: 'c1',
-    name: null,
-    attributes: { plan: 'gold', orders: 4, nested: { city: 'Köln' }, constructor: 'x' },
-  },
-  channel: { key: 'mail', name: 'Mail' },
-  message: { text: 'My invoice is wrong 😀' },
-  fields: { purpose: 'billing', score: 0.5, vip: true },
-};
+import { exampleFacts } from './example-facts.ts';
 
 function evaluate(source: string, over: Partial<RoutingFacts> = {}) {
   const result = compileCondition(source);
   if (!result.ok) throw new Error(JSON.stringify(result.faults));
-  return evaluateCondition(result.condition, { ...facts, ...over });
+  return evaluateCondition(result.condition, { ...exampleFacts, ...over });
 }
 
 function faultsOf(source: string) {
@@ -113,6 +109,7 @@ describe('faults are found before publishing', () => {
     ['deeper', `${'fields.a + '.repeat(70)}1 == 1`],
     ['deeper than 32', `${'('.repeat(33)}true${')'.repeat(33)}`],
     ['deeper than 32', '('.repeat(1000) + ')'.repeat(1000)],
+    ['more than 8 times', `[1]${'.map(x, x + x)'.repeat(9)} == [1]`],
     ['at most 2048', `fields.a == '${'x'.repeat(2048)}'`],
   ])('%s', (message, source) => {
     expect(
@@ -172,16 +169,97 @@ it('compiling never throws, whatever the source', () => {
   fc.assert(
     fc.property(source, (text) => {
       const result = compileCondition(text);
-      if (result.ok) expect(typeof evaluateCondition(result.condition, facts).value).toBe('boolean');
+      if (result.ok) expect(typeof evaluateCondition(result.condition, exampleFacts).value).toBe('boolean');
       else expect(result.faults.length).toBeGreaterThan(0);
     }),
     { numRuns: 500 },
   );
 });
 
-it('remembers compiled conditions, and not without bound', () => {
-  const first = compileConditionCached('fields.cached == 0');
-  expect(compileConditionCached('fields.cached == 0')).toBe(first);
-  for (let index = 1; index <= 1000; index++) compileConditionCached(`fields.cached == ${index}`);
-  expect(compileConditionCached('fields.cached == 0')).not.toBe(first);
+describe('bound facts', () => {
+  const office = {
+    timeZone: 'Europe/London',
+    weekly: { monday: [{ from: '09:00', to: '17:00' }] },
+  };
+  const evaluateOver = (source: string, bound: ReturnType<typeof bindFacts>) => {
+    const result = compileCondition(source);
+    if (!result.ok) throw new Error(JSON.stringify(result.faults));
+    return evaluateBound(result.condition, bound);
+  };
+
+  it('tell whether the business is open', () => {
+    const bound = bindFacts(exampleFacts, { hours: { office, never: { timeZone: 'Europe/London', weekly: {} } } });
+    expect(evaluateOver('hours.office.open && !hours.never.open', bound)).toEqual({ value: true });
+    const late = bindFacts({ ...exampleFacts, nowMs: Date.UTC(2026, 0, 5, 17) }, { hours: { office } });
+    expect(evaluateOver('hours.office.open', late)).toEqual({ value: false });
+  });
+
+  it('compute business hours only where a condition names them', () => {
+    const hours = new Proxy({ office }, { ownKeys: () => expect.fail('hours were read') });
+    const bound = withTeam(bindFacts(exampleFacts, { hours }), { waiting: 2, onlineAgents: 1, longestWaitSeconds: 5 });
+    expect(evaluateOver('fields.vip && team.waiting == 2', bound)).toEqual({ value: true });
+    expect(() => bound['hours']).toThrow('hours were read');
+  });
+
+  it('differ between branches by the load of the team only', () => {
+    const bound = bindFacts(exampleFacts, { hours: { office } });
+    const busy = withTeam(bound, { waiting: 7, onlineAgents: 2, longestWaitSeconds: 61.5 });
+    const source = 'team.waiting > 3 * team.onlineAgents && team.longestWaitSeconds > 60 && hours.office.open';
+    expect(evaluateOver(source, busy)).toEqual({ value: true });
+    expect(evaluateOver(source, withTeam(busy, { waiting: 6, onlineAgents: 2, longestWaitSeconds: 61 })).value).toBe(
+      false,
+    );
+    expect(evaluateOver(source, withTeam(busy, undefined)).error).toBe('field not found: waiting');
+    expect(evaluateOver(source, bound).error).toBe('field not found: waiting');
+  });
+
+  it('hold the answer of the contact', () => {
+    expect(evaluateOver("answer.matches('^[0-9]+$')", bindFacts(exampleFacts, { answer: '4711' })).value).toBe(true);
+  });
+});
+
+describe('the values that a condition reads', () => {
+  const read = (source: string, facts = exampleFacts) => {
+    const result = compileCondition(source);
+    if (!result.ok) throw new Error(JSON.stringify(result.faults));
+    return readValues(result.condition, bindFacts(facts));
+  };
+
+  it('are told by the names as they are written, each once', () => {
+    expect(
+      read(
+        "fields.purpose == 'sales' && has(fields.nobody) && contact.attributes.orders > 3 && fields.purpose != '' " +
+          "&& contact.attributes['the plan'] == 'x' && conversation.priority > 1 && contact.name == null",
+      ),
+    ).toEqual({
+      'fields.purpose': 'billing',
+      'fields.nobody': null,
+      'contact.attributes.orders': 4,
+      'contact.attributes["the plan"]': null,
+      'conversation.priority': 3,
+      'contact.name': null,
+    });
+  });
+
+  it('are told with the whole object where a part of it is not named', () => {
+    expect(read("fields[contact.attributes.plan] == 1 && 'purpose' in fields && fields.vip")).toEqual({
+      'contact.attributes.plan': 'gold',
+      fields: '{"purpose":"billing","score":0.5,"vip":true}',
+      'fields.vip': true,
+    });
+  });
+
+  it('leave out what a loop binds', () => {
+    expect(read("['a'].exists(word, message.text.contains(word))")).toEqual({
+      'message.text': 'My invoice is wrong 😀',
+    });
+  });
+
+  it('are bounded', () => {
+    const many = Array.from({ length: 30 }, (_, index) => `fields.f${index}`).join(' || ');
+    expect(Object.keys(read(many))).toHaveLength(20);
+    const long = { ...exampleFacts, message: { text: 'x'.repeat(4000) }, fields: { a: 'y'.repeat(1000), b: 'z' } };
+    const values = read("message.text == '' || 'a' in fields", long);
+    expect(Object.values(values).map((value) => String(value).length)).toEqual([200, 200]);
+  });
 });

@@ -1,21 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import { applyStep, fieldsFromResponse, foldText } from '../../routing/enrichment.ts';
-import type { HttpStep, KeywordsStep } from '../../routing/flow-document.ts';
+import { fieldsFromResponse, findKnownFields, foldText } from '../../routing/enrichment.ts';
+import type { ContactStep, HttpStep, KeywordsStep, SetStep } from '../../routing/flow-schema.ts';
+import { exampleFacts } from './example-facts.ts';
+
+const find = (step: SetStep | KeywordsStep | ContactStep, text = '', facts = exampleFacts) =>
+  findKnownFields(step, { facts, foldedText: () => foldText(text) });
 
 function purposeOf(text: string, keywords: string[]) {
   const step: KeywordsStep = { kind: 'keywords', field: 'purpose', rules: [{ value: 'hit', keywords }] };
-  return applyStep(step, { fields: {}, text })['purpose'] === 'hit';
+  return find(step, text).fields['purpose'] === 'hit';
 }
 
-describe('set', () => {
-  it('adds to the known fields and changes none in place', () => {
-    const fields = { a: 1 };
-    expect(applyStep({ kind: 'set', field: 'tier', value: 'gold' }, { fields, text: '' })).toEqual({
-      a: 1,
-      tier: 'gold',
-    });
-    expect(fields).toEqual({ a: 1 });
-  });
+it('set tells its value', () => {
+  expect(find({ kind: 'set', field: 'tier', value: 'gold' })).toEqual({ fields: { tier: 'gold' } });
 });
 
 describe('keywords', () => {
@@ -64,17 +61,57 @@ describe('keywords', () => {
   };
 
   it('takes the first rule that matches, wherever its keyword stands', () => {
-    expect(applyStep(step, { fields: {}, text: 'late parcel and an invoice' })).toEqual({ purpose: 'billing' });
+    expect(find(step, 'late parcel and an invoice')).toEqual({ fields: { purpose: 'billing' } });
   });
 
-  it('falls back to otherwise, and without one leaves the fields as they are', () => {
-    expect(applyStep(step, { fields: { a: 1 }, text: 'hello' })).toEqual({ a: 1, purpose: 'general' });
+  it('falls back to otherwise, and without one tells nothing', () => {
+    expect(find(step, 'hello')).toEqual({ fields: { purpose: 'general' } });
     const { otherwise: _, ...without } = step;
-    expect(applyStep(without, { fields: { a: 1 }, text: 'hello' })).toEqual({ a: 1 });
+    expect(find(without, 'hello')).toEqual({ fields: {} });
   });
 
   it('folding twice changes nothing', () => {
     for (const text of ['Grüße ẞ', 'İı', 'ΟΔΟΣ', 'がぎ', 'ﬁne']) expect(foldText(foldText(text))).toBe(foldText(text));
+  });
+});
+
+describe('contact', () => {
+  const contact = {
+    ...exampleFacts.contact,
+    name: 'Ann',
+    attributes: { lifecycle: 'customer', orders: 4, nested: { a: 1 }, long: 'x'.repeat(2000), none: null },
+  };
+  const history = { conversationCount: 0, lastAgentId: 'a1', lastCategory: null };
+  const facts = { ...exampleFacts, contact, history };
+  const of = (source: string) => find({ kind: 'contact', fields: { found: source } }, '', facts);
+
+  it.each([
+    ['name', 'Ann'],
+    ['lifecycle', 'customer'],
+    ['conversationCount', 0],
+    ['lastAgentId', 'a1'],
+    ['attributes/orders', 4],
+    ['attributes/long', 'x'.repeat(1000)],
+  ])('tells %s', (source, value) => {
+    expect(of(source)).toEqual({ fields: { found: value } });
+  });
+
+  it.each(['lastCategory', 'attributes/nested', 'attributes/none', 'attributes/toString', 'somethingNewer'])(
+    'tells nothing of %s, which is not there',
+    (source) => {
+      expect(of(source)).toEqual({ fields: {}, failure: `not known: ${source}` });
+    },
+  );
+
+  it('tells what it can, and all that it cannot', () => {
+    const step: ContactStep = {
+      kind: 'contact',
+      fields: { who: 'name', phase: 'lifecycle', count: 'conversationCount', plan: 'attributes/plan' },
+    };
+    expect(find(step)).toEqual({
+      fields: { plan: 'gold' },
+      failure: 'not known: name, lifecycle, conversationCount',
+    });
   });
 });
 
@@ -85,10 +122,6 @@ describe('http', () => {
     timeoutMs: 2000,
     fields: { tier: '/customer/tier', second: '/list/1', odd: '/a~1b/~0c', inherited: '/toString', whole: '' },
   };
-
-  it('needs a response', () => {
-    expect(applyStep(step, { fields: {}, text: '' })).toBe('needs response');
-  });
 
   it('reads fields by JSON pointer and names the missing', () => {
     const json = { customer: { tier: 'gold' }, list: [1, 2], 'a/b': { '~c': true } };

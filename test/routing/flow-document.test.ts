@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_TRIGGER, stepsLeaveTheHouse, validateFlow } from '../../routing/flow-document.ts';
+import {
+  asksContact,
+  DEFAULT_TRIGGER,
+  needsHistory,
+  stepsLeaveTheHouse,
+  validateFlow,
+} from '../../routing/flow-document.ts';
+import type { EnrichmentStep, FlowDocument } from '../../routing/flow-schema.ts';
 
 const TEAM = '0198a5b0-0000-7000-8000-000000000001';
 const OTHER_TEAM = '0198a5b0-0000-7000-8000-000000000002';
@@ -44,6 +51,7 @@ it('accepts the example as it is', () => {
 
 it('fills in trigger and enrichment left out', () => {
   const { routing } = example();
+  routing.branches[0].when = "contact.name == 'Ada'";
   expect(validateFlow({ routing }, known)).toEqual({
     ok: true,
     flow: { trigger: DEFAULT_TRIGGER, enrichment: [], routing },
@@ -62,6 +70,35 @@ it('tells whether a step leaves the house', () => {
   );
   expect(all.ok && stepsLeaveTheHouse(all.flow)).toBe(true);
   expect(none.ok && stepsLeaveTheHouse(none.flow)).toBe(false);
+});
+
+it.each<[EnrichmentStep, 'leaves' | 'asks' | 'looks back' | null]>([
+  [{ kind: 'set', field: 'tier', value: 1 }, null],
+  [{ kind: 'language', field: 'language' }, null],
+  [{ kind: 'ask', field: 'purpose', text: 'Why?', timeoutSeconds: 60 }, 'asks'],
+  [{ kind: 'contact', fields: { tier: 'attributes/tier', name: 'name' } }, null],
+  [{ kind: 'contact', fields: { tier: 'attributes/conversationCount' } }, null],
+  [{ kind: 'contact', fields: { tier: 'lifecycle', earlier: 'conversationCount' } }, 'looks back'],
+  [{ kind: 'contact', fields: { agent: 'lastAgentId' } }, 'looks back'],
+  [{ kind: 'contact', fields: { category: 'lastCategory' } }, 'looks back'],
+  [{ kind: 'http', url: 'https://crm.example', timeoutMs: 100, fields: { tier: '/tier' } }, 'leaves'],
+  [
+    {
+      kind: 'classify',
+      field: 'purpose',
+      labels: [{ label: 'sales' }, { label: 'support' }],
+      otherwise: 'sales',
+      timeoutMs: 100,
+    },
+    'leaves',
+  ],
+])('tells what a flow with %j needs', (step, need) => {
+  const flow: FlowDocument = { ...(example() as FlowDocument), enrichment: [step] };
+  expect([stepsLeaveTheHouse(flow), asksContact(flow), needsHistory(flow)]).toEqual([
+    need === 'leaves',
+    need === 'asks',
+    need === 'looks back',
+  ]);
 });
 
 it('finds every fault at once', () => {
@@ -140,7 +177,7 @@ describe('limits', () => {
     ['/routing/branches/0/when', (flow) => (flow.routing.branches[0].when = `fields.a == '${'x'.repeat(2048)}'`)],
     ['/routing/otherwise/teamId', (flow) => (flow.routing.otherwise.teamId = OTHER_TEAM)],
     ['/routing/otherwise/priority', (flow) => (flow.routing.otherwise.priority = -1)],
-    ['/routing/otherwise/priority', (flow) => delete flow.routing.otherwise.priority],
+    ['/routing/otherwise', (flow) => delete flow.routing.otherwise.teamId],
   ])('%s', (path, change) => {
     expect(pathsOf(changed(change))).toEqual([path]);
   });

@@ -174,6 +174,20 @@ describe('priority and age', () => {
     expect(matches.map((match) => match.explanation.turn)).toEqual([1, 2, 3, 4, 5]);
   });
 
+  it('goes by the target of the conversation where it has one, also against teams', () => {
+    const teams = [rulesOf('round_robin', { teamId: 't1', slaSeconds: 600 }), rulesOf('round_robin', { teamId: 't2' })];
+    const waiting = [
+      conversationOf('c1', { teamId: 't1', waitingSinceMs: nowMs - 300_000 }),
+      conversationOf('c2', { teamId: 't1', waitingSinceMs: nowMs - 300_000, slaSeconds: 900 }),
+      conversationOf('c3', { teamId: 't2', waitingSinceMs: nowMs, slaSeconds: 60 }),
+      conversationOf('c4', { teamId: 't2', waitingSinceMs: nowMs - 400_000 }),
+    ];
+    const agents = [agentOf('a1', { teamIds: ['t1', 't2'] })];
+    const matches = matchWaiting({ nowMs, waiting, teams, agents });
+    expect(matches.map((match) => match.conversationId)).toEqual(['c3', 'c1', 'c2', 'c4']);
+    expect(matches.map((match) => match.explanation.breachInSeconds)).toEqual([60, 300, 600, null]);
+  });
+
   it('starves nobody under a positive slope, however many urgent ones keep coming', () => {
     fc.assert(
       fc.property(fc.integer({ min: 4, max: 50 }), fc.integer({ min: 1, max: 4 }), (slope, newcomers) => {

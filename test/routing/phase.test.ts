@@ -7,6 +7,7 @@ const open: OpenConversation = {
   routed: false,
   closeRequested: false,
   enrichesOverNetwork: false,
+  waitMs: null,
 };
 
 describe('the phase of a contact', () => {
@@ -17,6 +18,8 @@ describe('the phase of a contact', () => {
     [{ ...open, state: 'closed' }, true, { kind: 'pending' }],
     [open, false, { kind: 'enriching', conversationId: 'v1', overNetwork: false }],
     [{ ...open, enrichesOverNetwork: true }, false, { kind: 'enriching', conversationId: 'v1', overNetwork: true }],
+    [{ ...open, waitMs: 2_000 }, false, { kind: 'asking', conversationId: 'v1', waitMs: 2_000 }],
+    [{ ...open, waitMs: 0 }, false, { kind: 'enriching', conversationId: 'v1', overNetwork: false }],
     [{ ...open, state: 'routing' }, false, { kind: 'routing', conversationId: 'v1' }],
     [{ ...open, state: 'routing', routed: true }, false, { kind: 'assigning', conversationId: 'v1' }],
     [{ ...open, state: 'waiting', routed: true }, false, { kind: 'open', conversationId: 'v1' }],

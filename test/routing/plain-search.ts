@@ -26,7 +26,8 @@ export function inServingOrder(input: MatchInput): WaitingConversation[] {
     const { agingPointsPerMinute, slaSeconds } = rulesFor(input, conversation);
     const { priority, waitingSinceMs, conversationId } = conversation;
     const grown = Math.floor(priority + (agingPointsPerMinute * (input.nowMs - waitingSinceMs)) / 60_000);
-    const breachAtMs = waitingSinceMs + (slaSeconds ?? 24 * 3_600) * 1_000;
+    const targetSeconds = conversation.slaSeconds ?? slaSeconds ?? 24 * 3_600;
+    const breachAtMs = waitingSinceMs + targetSeconds * 1_000;
     return [-Math.min(100, grown), breachAtMs, waitingSinceMs, conversationId];
   };
   return input.waiting.toSorted((left, right) => compareKeys(keys(left), keys(right)));

@@ -39,6 +39,7 @@ export interface Writing {
 export interface RoutedTo {
   readonly team: number;
   readonly priority: number;
+  readonly slaSeconds: number | null;
   readonly skills: readonly { readonly skill: string; readonly level: number; readonly preferred: boolean }[];
   readonly rings: readonly RingKind[];
 }
@@ -85,6 +86,7 @@ const rings = fc.constantFrom<readonly RingKind[]>(
 const routed: fc.Arbitrary<RoutedTo> = record({
   team: fc.constantFrom(0, 0, 0, 1, 1, 2),
   priority: fc.constantFrom(0, 0, 0, 50, 100),
+  slaSeconds: fc.constantFrom(null, null, null, 30, 300),
   skills: fc.oneof(
     { weight: 2, arbitrary: fc.constant([]) },
     {

@@ -57,6 +57,7 @@ test(
       fc.record({
         units: fc.constantFrom(1, 1, 2),
         priority: fc.constantFrom(0, 50),
+        slaSeconds: fc.constantFrom(null, null, 30, 300),
         minutes: fc.nat(9),
         isGerman: fc.boolean(),
       }),
@@ -73,12 +74,13 @@ test(
       await stage.addAgent(6, [teamId], { skills: { german: 3 } });
       const large = await stage.open('large', { teamId, channel: channels.get(6)! });
       const waiting: string[] = [];
-      for (const [i, { units, priority, minutes, isGerman }] of queue.entries()) {
+      for (const [i, { units, priority, slaSeconds, minutes, isGerman }] of queue.entries()) {
         const skills = isGerman ? [{ skill: 'german', level: 2, preferred: false }] : [];
         const { conversationId } = await stage.open(`${i}`, {
           teamId,
           channel: channels.get(units)!,
           priority,
+          slaSeconds,
           skills,
         });
         const earlier = `UPDATE conversations SET waiting_since = waiting_since - $2 * interval '1 min' WHERE id = $1`;

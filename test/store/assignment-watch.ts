@@ -9,7 +9,7 @@ import {
 } from '../../routing/matching.ts';
 import { skillsAfter, type Requirements } from '../../routing/requirements.ts';
 import { defaultTeamSettings, type TeamRules } from '../../routing/team-rules.ts';
-import { breachAtMs, compareWaiting, effectivePriority } from '../../routing/waiting-order.ts';
+import { breachAtMs, compareWaiting, effectivePriority, targetSecondsOf } from '../../routing/waiting-order.ts';
 import { findMisfiled, findNeedlessWaits, findWrongLoads } from '../support/balance.ts';
 import type { Command } from './assignment-commands.ts';
 import type { World } from './assignment-world.ts';
@@ -96,7 +96,7 @@ async function takeSnapshot(pool: pg.Pool, workspaceId: string): Promise<Snapsho
 
 async function readOpen(pool: pg.Pool, workspaceId: string): Promise<Open[]> {
   const { rows } = await pool.query<Omit<Open, 'skills'> & { requirements: Requirements; ring: number }>(
-    `SELECT id AS "conversationId", contact_id AS "contactId", team_id AS "teamId", priority, units, channel, requirements, ring,
+    `SELECT id AS "conversationId", contact_id AS "contactId", team_id AS "teamId", priority, sla_seconds AS "slaSeconds", units, channel, requirements, ring,
             preferred_agent_id AS "preferredAgentId", awaited_agent_id AS "awaitedAgentId", passed_over AS "passedOver",
             queue_key AS "queueKey", coalesce(agent_id, offered_agent_id) AS holder, waiting_since IS NOT NULL AS "hasWaited",
             coalesce(extract(epoch FROM waiting_since)::float8 * 1000, 0) AS "waitingSinceMs",
@@ -192,7 +192,7 @@ function stoodBefore(left: Open, right: Open, nowMs: number, { teams }: Snapshot
   const place = (row: Open) => ({
     ...row,
     effectivePriority: effectivePriority(row, rules, nowMs),
-    breachAtMs: breachAtMs(row.waitingSinceMs, rules),
+    breachAtMs: breachAtMs(row.waitingSinceMs, { slaSeconds: targetSecondsOf(row, rules) }),
   });
   return compareWaiting(place(left), place(right)) < 0;
 }

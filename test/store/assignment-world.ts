@@ -232,12 +232,12 @@ export async function act(world: World, pool: pg.Pool, contactId: string, routed
 }
 
 async function route({ workspaceId, teams }: World, pool: pg.Pool, conversationId: string, routed: RoutedTo) {
-  const { team, priority, skills } = routed;
+  const { team, priority, skills, slaSeconds } = routed;
   const rings = routed.rings.map((kind, i) => ringOf(kind, i, { teams, team, skills }));
   await pool.query(
-    `UPDATE conversations SET team_id = $3, priority = $4, requirements = $5
+    `UPDATE conversations SET team_id = $3, priority = $4, requirements = $5, sla_seconds = $6
      WHERE workspace_id = $1 AND id = $2 AND state = 'routing'`,
-    [workspaceId, conversationId, teams[team], priority, JSON.stringify({ skills, rings })],
+    [workspaceId, conversationId, teams[team], priority, JSON.stringify({ skills, rings }), slaSeconds],
   );
 }
 

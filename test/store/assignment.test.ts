@@ -3,7 +3,7 @@ import { newId } from '../../platform/id.ts';
 import { setPresence, updateAgent } from '../../store/agents.ts';
 import { assignManually, assignRouted, type AssignTarget } from '../../store/assignment.ts';
 import { openForContact } from '../../store/opening.ts';
-import { fallBack } from '../../store/steps.ts';
+import { fallBack } from '../../store/fallback.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { connectAnother } from './second-pool.ts';
 import { createStage, findImbalances, type Stage } from './stage.ts';

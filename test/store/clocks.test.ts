@@ -269,9 +269,9 @@ test('a clock that comes too early, for another team, or after the conversation 
   const key = { workspaceId, contactId, conversationId, teamId, lateSeconds: 0 };
   const before = await stage.conversation(conversationId);
   await relaxDue(pool, { workspaceId, teamId }, [conversationId]);
-  await settleDue(pool, { ...key, kind: 'ring', closes: true });
+  await settleDue(pool, { ...key, kind: 'ring', needsContact: true });
   for (const kind of ['offer', 'return', 'silence', 'quiet', 'inactivity', 'review'] as const) {
-    await settleDue(pool, { ...key, kind, closes: false });
+    await settleDue(pool, { ...key, kind, needsContact: false });
   }
   expect(await stage.conversation(conversationId)).toEqual(before);
   await letTimePass(pool, conversationId, 31);
@@ -280,7 +280,7 @@ test('a clock that comes too early, for another team, or after the conversation 
   const agentId = await stage.addAgent(1, [teamId], { skills: { spanish: 5 } });
   await letTimePass(pool, conversationId, 60);
   await relaxDue(pool, { workspaceId, teamId }, [conversationId]);
-  await settleDue(pool, { ...key, kind: 'ring', closes: true });
+  await settleDue(pool, { ...key, kind: 'ring', needsContact: true });
   expect(await stage.conversation(conversationId)).toMatchObject({
     state: 'assigned',
     agentId,
@@ -295,11 +295,11 @@ test('one clock seen by two workers at once passes one ring', async () => {
   const { conversationId, contactId } = await stage.open(newId(), { teamId, skills: spanish(4), rings });
   const due = { workspaceId, contactId, conversationId, teamId, kind: 'ring', lateSeconds: 0 } as const;
   await letTimePass(pool, conversationId, 31);
-  await Promise.all([pool, other, pool, other].map((by) => settleDue(by, { ...due, closes: false })));
+  await Promise.all([pool, other, pool, other].map((by) => settleDue(by, { ...due, needsContact: false })));
   expect(await stage.conversation(conversationId)).toMatchObject({ ring: 1 });
   await letTimePass(pool, conversationId, 60);
-  await Promise.all([pool, other, pool, other].map((by) => settleDue(by, { ...due, closes: false })));
-  await Promise.all([pool, other, pool, other].map((by) => settleDue(by, { ...due, closes: true })));
+  await Promise.all([pool, other, pool, other].map((by) => settleDue(by, { ...due, needsContact: false })));
+  await Promise.all([pool, other, pool, other].map((by) => settleDue(by, { ...due, needsContact: true })));
   expect(await readEvents(pool, workspaceId, 'conversation.ring_passed')).toHaveLength(3);
   expect(await readEvents(pool, workspaceId, 'conversation.close_requested')).toHaveLength(1);
 });
@@ -454,11 +454,11 @@ test('rings, transfers, closes and agents who come and go, from two processes at
           relaxDue(
             by,
             { workspaceId, teamId },
-            due.filter((clock) => clock.teamId === teamId && !clock.closes).map((clock) => clock.conversationId),
+            due.filter((clock) => clock.teamId === teamId && !clock.needsContact).map((clock) => clock.conversationId),
           ),
         ),
       );
-      for (const clock of due.filter(({ closes }) => closes)) await settleDue(by, clock);
+      for (const clock of due.filter(({ needsContact }) => needsContact)) await settleDue(by, clock);
     };
     const { conversationId } = refs[round]!;
     await Promise.all([

@@ -1,7 +1,9 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
-import { executeClose, requestClose } from '../../store/closing.ts';
+import { withTransaction } from '../../platform/pool.ts';
+import { executeClose, requestClose, writeCloseRequest } from '../../store/closing.ts';
+import { lockContact } from '../../store/locks.ts';
 import { openForContact } from '../../store/opening.ts';
 import { addReply } from '../../store/replies.ts';
 import { assignManually } from '../../store/assignment.ts';
@@ -154,6 +156,61 @@ test('a conversation closes before it was routed and while it waits, and is neve
   }
   expect(await stage.loadOf(agentId)).toBe(0);
 });
+
+test('whoever closes, assigns or queues a conversation whose flow waits for an answer ends that', async () => {
+  const workspaceId = await begin();
+  const { pool } = database;
+  const agentId = await stage.addAgent(5);
+  const by = { workspaceId, byAgentId: null };
+  const ends: ((key: { contactId: string; conversationId: string }) => Promise<unknown>)[] = [
+    ({ conversationId }) => requestClose(pool, { workspaceId, conversationId, agentId: null }),
+    (key) =>
+      withTransaction(pool, async (tx) => {
+        await lockContact(tx, workspaceId, key.contactId);
+        const close = { agentId: null, category: null, summary: null, reason: 'flow' } as const;
+        expect(await writeCloseRequest(tx, { workspaceId, ...key }, close)).toBe(true);
+      }),
+    (key) => executeClose(pool, { workspaceId, ...key }),
+    ({ conversationId }) =>
+      assignManually(pool, { ...by, conversationId, to: { kind: 'agent', agentId, force: false } }),
+    ({ conversationId }) => assignManually(pool, { ...by, conversationId, to: { kind: 'queue' } }),
+  ];
+  for (const end of ends) {
+    const key = await openAsking();
+    expect(await askingOf(key.conversationId)).toEqual({ asks: true, until: expect.any(Date) });
+    await end(key);
+    expect(await askingOf(key.conversationId)).toEqual({ asks: false, until: null });
+  }
+  const { rows } = await pool.query<{ reason: string }>(
+    `SELECT data ->> 'reason' AS reason FROM events WHERE workspace_id = $1 AND type = 'conversation.close_requested' ORDER BY id`,
+    [workspaceId],
+  );
+  expect(rows.map(({ reason }) => reason)).toEqual(['agent', 'flow']);
+});
+
+/** One whose flow has just asked its contact something. */
+async function openAsking(): Promise<{ contactId: string; conversationId: string }> {
+  const { workspaceId } = stage;
+  const { contactId } = await stage.write(newId());
+  const { phase } = await openForContact(database.pool, { workspaceId, contactId });
+  if (phase.kind !== 'assigning') throw new Error(phase.kind);
+  const { conversationId } = phase;
+  await database.pool.query(
+    `UPDATE conversations SET state = 'enriching', team_id = NULL, routed_at = NULL, question_count = 1, flow_step = 2,
+            awaiting_after_sequence = 1, answer_until = now() + interval '1 hour', answer_settle_seconds = 3
+     WHERE id = $1`,
+    [conversationId],
+  );
+  return { contactId, conversationId };
+}
+
+async function askingOf(conversationId: string): Promise<{ asks: boolean; until: Date | null }> {
+  const { rows } = await database.pool.query<{ asks: boolean; until: Date | null }>(
+    'SELECT awaiting_after_sequence IS NOT NULL AS asks, answer_until AS until FROM conversations WHERE id = $1',
+    [conversationId],
+  );
+  return rows[0]!;
+}
 
 test('freed room goes to who waits: higher priority first, then the longest wait', async () => {
   const workspaceId = await begin();

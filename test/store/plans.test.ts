@@ -23,7 +23,9 @@ import { readPhase } from '../../store/phases.ts';
 import { goQuiet, wakeConversation } from '../../store/quiet.ts';
 import { readQueuePosition, readTeamQueue } from '../../store/queue-views.ts';
 import { addReply } from '../../store/replies.ts';
-import { readStepInput, routeByFlow, writeEnrichment } from '../../store/steps.ts';
+import { readTeamLoads } from '../../store/team-loads.ts';
+import { enrichConversation } from '../../store/enriching.ts';
+import { routeByFlow } from '../../store/routing.ts';
 import {
   readIdleContacts,
   readOldestNudgeMs,
@@ -33,6 +35,7 @@ import {
 } from '../../store/upkeep.ts';
 import { makePast } from '../bench/growth-population.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { letTimePass, settleAllDue } from './passing-time.ts';
 import { createStage, type Stage } from './stage.ts';
 
 /** With a past of 1,000 contacts: a million contacts and ten million messages. */
@@ -211,8 +214,20 @@ function record(pool: pg.Pool): void {
   });
 }
 
+/** The contact and another system are told that nobody was available. */
+async function waitInVain({ pool, workspaceId, addTeam, open }: Stage): Promise<void> {
+  const fallback = { text: 'Nobody is free', webhookUrl: 'https://hooks.example.com/' };
+  for (const then of ['wait', 'close'] as const) {
+    const rings = [{ kind: 'fallback', afterSeconds: 30, then, ...fallback } as const];
+    const { conversationId } = await open(newId(), { teamId: await addTeam(), slaSeconds: 60, rings });
+    await letTimePass(pool, conversationId, 31);
+    await settleAllDue(pool, workspaceId);
+  }
+}
+
 /** A flow's conversation with a reply, a queue, a transfer, silence and the close, as actor, API and clocks go through it. */
 async function live({ pool, workspaceId, defaultTeamId, ...scene }: Stage): Promise<void> {
+  await waitInVain({ pool, workspaceId, defaultTeamId, ...scene });
   const teamId = await scene.addTeam('least_loaded', { quietMinutes: 1 });
   const document = {
     enrichment: [
@@ -234,12 +249,12 @@ async function live({ pool, workspaceId, defaultTeamId, ...scene }: Stage): Prom
   const [conversation] = await scene.conversationsOf(contactId);
   const conversationId = conversation!.id;
   const key = { ...ref, conversationId };
-  const input = await readStepInput(pool, key, 'enriching');
-  await writeEnrichment(pool, key, { version: input!.version, fields: { purpose: 'x' }, failures: [] });
+  await enrichConversation(pool, key);
   await routeByFlow(pool, key);
   await assignRouted(pool, key);
   await readTeamQueue(pool, { workspaceId, teamId });
   await readQueuePosition(pool, { workspaceId, conversationId });
+  await readTeamLoads(pool, [{ workspaceId, teamId }]);
   const agentId = await scene.addAgent(3, [teamId, defaultTeamId], { skills: { spanish: 5 } });
   await readPhase(pool, ref);
   await scene.write(contact);

@@ -287,7 +287,7 @@ test('coming back at the very moment of the return: kept or taken by somebody, n
     conversationId,
     teamId,
     kind: 'return',
-    closes: false,
+    needsContact: false,
     lateSeconds: 0,
   } as const;
   for (let round = 0; round < 10; round += 1) {

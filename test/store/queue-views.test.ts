@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import type { TeamSettings } from '../../routing/team-rules.ts';
-import { breachAtMs, compareWaiting, effectivePriority } from '../../routing/waiting-order.ts';
+import { breachAtMs, compareWaiting, effectivePriority, targetSecondsOf } from '../../routing/waiting-order.ts';
 import { requestClose } from '../../store/closing.ts';
 import type { Queryable } from '../../store/database.ts';
 import { readQueuePosition, readTeamQueue } from '../../store/queue-views.ts';
@@ -90,6 +90,29 @@ test('the risk for the target counts what breached it and what will within a fif
   });
 });
 
+test('a target of its own counts for a conversation, in the view and in the gauges, also where the team has none', async () => {
+  const offeredTo = await stage.addAgent(1, []);
+  const rows = [
+    // By its own target breached, at risk, neither; by the team's breached.
+    { waitedSeconds: 70, slaSeconds: 60 },
+    { waitedSeconds: 50, slaSeconds: 60 },
+    { waitedSeconds: 450, slaSeconds: 600 },
+    { waitedSeconds: 450, slaSeconds: null },
+    { waitedSeconds: 20, slaSeconds: 10, offeredTo },
+    { waitedSeconds: 90, slaSeconds: 100, offeredTo },
+  ];
+  const strict = await createQueue(rows, { slaSeconds: 100 });
+  expect(await strict.read()).toMatchObject({ depth: 4, sla: { targetSeconds: 100, breached: 3, atRisk: 2 } });
+  const lax = await createQueue(rows);
+  expect(await lax.read()).toMatchObject({ depth: 4, sla: { targetSeconds: null, breached: 2, atRisk: 2 } });
+  const { teams } = await readWaitingGauges(database.pool, { maxTeams: 1_000 });
+  const gaugesOf = (teamId: string) => teams!.find((team) => team.teamId === teamId);
+  expect(gaugesOf(strict.teamId)).toMatchObject({ waiting: 6, slaBreached: 3, slaAtRisk: 2 });
+  expect(gaugesOf(lax.teamId)).toMatchObject({ waiting: 6, slaBreached: 2, slaAtRisk: 2 });
+  // It stands in a group with those that ask for the same.
+  expect((await lax.read()).byRequirement).toMatchObject([{ depth: 4, longestWaitSeconds: expect.closeTo(450, -2) }]);
+});
+
 test('what was relaxed by passed rings is told as it is asked for now', async () => {
   const queue = await createQueue([{ skills: [spanish] }]);
   const rings = [{ afterSeconds: 30, kind: 'relax', levels: [{ skill: 'spanish', level: 1 }] }];
@@ -121,9 +144,10 @@ test('an empty queue with room is no wait; another workspace has no such team', 
   expect(await readTeamQueue(database.pool, { workspaceId: stranger.workspaceId, teamId: queue.teamId })).toBeNull();
 });
 
-test('the place is the place in the order of the routing core, for any slope, priorities and waits', async () => {
+test('the place is the place in the order of the routing core, for any slope, priorities, targets and waits', async () => {
   const row = fc.record({
     priority: fc.oneof(fc.integer({ min: 0, max: 100 }), fc.constantFrom(0, 50, 100)),
+    slaSeconds: fc.constantFrom(null, null, 30, 45, 7_200, 604_800),
     waitedSeconds: fc.oneof(
       fc.integer({ min: -2, max: 7200 }),
       fc.constantFrom(0, 60, 120),
@@ -169,15 +193,20 @@ async function orderInCore(
   ids: readonly string[],
   { rules, nowMs }: { rules: Pick<TeamSettings, 'agingPointsPerMinute' | 'slaSeconds'>; nowMs: number },
 ): Promise<Record<number, string>> {
-  const { rows } = await tx.query<{ conversationId: string; priority: number; waitingSinceMs: number }>(
-    `SELECT id AS "conversationId", priority, extract(epoch FROM waiting_since)::float8 * 1000 AS "waitingSinceMs"
+  const { rows } = await tx.query<{
+    conversationId: string;
+    priority: number;
+    slaSeconds: number | null;
+    waitingSinceMs: number;
+  }>(
+    `SELECT id AS "conversationId", priority, sla_seconds AS "slaSeconds", extract(epoch FROM waiting_since)::float8 * 1000 AS "waitingSinceMs"
      FROM conversations WHERE id = ANY($1::uuid[])`,
     [ids],
   );
   const placed = rows.map((row) => ({
     ...row,
     effectivePriority: effectivePriority(row, rules, nowMs),
-    breachAtMs: breachAtMs(row.waitingSinceMs, rules),
+    breachAtMs: breachAtMs(row.waitingSinceMs, { slaSeconds: targetSecondsOf(row, rules) }),
   }));
   return Object.fromEntries(
     placed.toSorted(compareWaiting).map(({ conversationId }, index) => [index + 1, conversationId]),
@@ -240,6 +269,7 @@ test('50,000 that wait are counted and placed from the index alone, in a moment'
   const rows = Array.from({ length: 50_000 }, (_, number) => ({
     skills: skills(number),
     priority: number % 7,
+    slaSeconds: number % 3 === 0 ? 300 : null,
     waitedSeconds: number % 3_601,
   }));
   const { teamId, ids } = await createQueue(rows, { slaSeconds: 600, agingPointsPerMinute: 0.5 });

@@ -40,11 +40,12 @@ export async function createStage(pool: pg.Pool) {
     const { phase } = await openForContact(pool, { workspaceId, contactId });
     if (phase.kind !== 'assigning') throw new Error(phase.kind);
     const { conversationId } = phase;
-    const { teamId = defaultTeamId, priority = 0, skills = [], rings = [] } = routed;
+    const { teamId = defaultTeamId, priority = 0, slaSeconds = null, skills = [], rings = [] } = routed;
     const requirements: Requirements = { ...noRequirements, skills, rings };
     await pool.query(
-      'UPDATE conversations SET team_id = $3, priority = $4, requirements = $5 WHERE workspace_id = $1 AND id = $2',
-      [workspaceId, conversationId, teamId, priority, JSON.stringify(requirements)],
+      `UPDATE conversations SET team_id = $3, priority = $4, requirements = $5, sla_seconds = $6
+       WHERE workspace_id = $1 AND id = $2`,
+      [workspaceId, conversationId, teamId, priority, JSON.stringify(requirements), slaSeconds],
     );
     await assignRouted(pool, { workspaceId, contactId, conversationId });
     return { contactId, conversationId };
@@ -180,6 +181,7 @@ interface Routed {
   readonly channel?: string;
   readonly teamId?: string;
   readonly priority?: number;
+  readonly slaSeconds?: number | null;
   readonly skills?: Requirements['skills'];
   readonly rings?: Requirements['rings'];
 }

@@ -7,7 +7,8 @@ import { requestClose } from '../../store/closing.ts';
 import { createFlow, publishFlow } from '../../store/flows.ts';
 import { openForContact, openForContacts } from '../../store/opening.ts';
 import { readPhases } from '../../store/phases.ts';
-import { readStepInput, readStepInputs, routeByFlow, routeByFlows, writeEnrichments } from '../../store/steps.ts';
+import { enrichConversation, enrichConversations } from '../../store/enriching.ts';
+import { routeByFlow, routeByFlows } from '../../store/routing.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { countDeadlocks } from '../support/deadlocks.ts';
 import { connectAnother } from './second-pool.ts';
@@ -82,7 +83,7 @@ test('two processes with the same fifty contacts, in opposite orders: each is op
   expect(openedTwice).toBe(false);
   const routed = await Promise.all([keys, keys.toReversed()].map((order, i) => routeByFlows(pools[i]!, order)));
   for (const key of keys) await routeByFlow(database.pool, key);
-  expect(routed.flat().filter((teamId) => teamId !== null).length).toBeLessThanOrEqual(keys.length);
+  expect(routed.flat().filter((route) => route !== null).length).toBeLessThanOrEqual(keys.length);
   for (const { contactId, conversationId } of keys) {
     expect(await stage.conversationsOf(contactId)).toHaveLength(1);
     expect(await stage.eventsOf(conversationId)).toEqual([
@@ -135,7 +136,7 @@ test('a person acts between opening and routing: what was handed on does nothing
   if (phase.kind !== 'routing') throw new Error(phase.kind);
   const key = { workspaceId, contactId, conversationId: phase.conversationId };
   await requestClose(database.pool, { workspaceId, conversationId: key.conversationId, agentId: null });
-  expect(await routeByFlow(database.pool, key)).toBe(false);
+  expect(await routeByFlow(database.pool, key)).toBeNull();
   expect(await stage.eventsOf(key.conversationId)).not.toContain('conversation.routed');
 });
 
@@ -165,19 +166,8 @@ async function act(situations: readonly Situation[], how: 'together' | 'singly')
       return phase.kind === kind ? [{ ...contact, conversationId: phase.conversationId }] : [];
     });
   const toEnrich = keysIn('enriching', await readPhases(pool, contacts));
-  const fields = { topic: 'money' };
-  const write = (key: (typeof toEnrich)[number], version: number) => ({ key, version, fields, failures: ['late'] });
-  if (how === 'together') {
-    const inputs = await readStepInputs(pool, toEnrich, 'enriching');
-    await writeEnrichments(
-      pool,
-      toEnrich.map((key, i) => write(key, inputs[i]!.version)),
-    );
-  } else {
-    for (const key of toEnrich) {
-      await writeEnrichments(pool, [write(key, (await readStepInput(pool, key, 'enriching'))!.version)]);
-    }
-  }
+  if (how === 'together') await enrichConversations(pool, toEnrich);
+  else await inTurn(toEnrich, (key) => enrichConversation(pool, key));
   const toRoute = keysIn('routing', await readPhases(pool, contacts));
   if (how === 'together') await routeByFlows(pool, toRoute);
   else await inTurn(toRoute, (key) => routeByFlow(pool, key));

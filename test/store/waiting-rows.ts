@@ -7,6 +7,7 @@ import { queueKeyOf } from '../../store/queue-key.ts';
 
 export interface WaitingRow {
   readonly priority?: number;
+  readonly slaSeconds?: number | null;
   readonly waitedSeconds?: number;
   readonly units?: number;
   readonly channel?: string | null;
@@ -22,25 +23,33 @@ export async function insertWaiting(
   rows: readonly WaitingRow[],
 ): Promise<string[]> {
   const stored = rows.map((row) => {
-    const { priority = 0, waitedSeconds = 0, units = 1, channel = 'web', skills = [], passedOver = [] } = row;
-    const queueKey = queueKeyOf({ skills, units, channel, passedOver });
+    const {
+      priority = 0,
+      slaSeconds = null,
+      waitedSeconds = 0,
+      units = 1,
+      channel = 'web',
+      skills = [],
+      passedOver = [],
+    } = row;
+    const queueKey = queueKeyOf({ skills, units, channel, passedOver, slaSeconds });
     const requirements = { skills, rings: [] };
     const ids = { id: newId(), contactId: newId(), offeredTo: row.offeredTo ?? null };
-    return { ...ids, priority, waitedSeconds, units, channel, requirements, passedOver, queueKey };
+    return { ...ids, priority, slaSeconds, waitedSeconds, units, channel, requirements, passedOver, queueKey };
   });
   await insertUnchecked(
     pool,
     `WITH given AS MATERIALIZED (
        SELECT * FROM jsonb_to_recordset($3) AS row (
-         id uuid, "contactId" uuid, priority int, "waitedSeconds" float8, units int, channel text, requirements jsonb,
+         id uuid, "contactId" uuid, priority int, "slaSeconds" int, "waitedSeconds" float8, units int, channel text, requirements jsonb,
          "passedOver" uuid[], "queueKey" text, "offeredTo" uuid)
      ), contact AS (
        INSERT INTO contacts (workspace_id, id) SELECT $1, "contactId" FROM given
      )
      INSERT INTO conversations (
-       workspace_id, team_id, id, contact_id, state, source, priority, units, channel, requirements, passed_over, queue_key,
+       workspace_id, team_id, id, contact_id, state, source, priority, sla_seconds, units, channel, requirements, passed_over, queue_key,
        routed_at, waiting_since, queued_at, offered_agent_id, offer_expires_at)
-     SELECT $1, $2, id, "contactId", 'waiting', 'contact', priority, units, channel, requirements, "passedOver", "queueKey",
+     SELECT $1, $2, id, "contactId", 'waiting', 'contact', priority, "slaSeconds", units, channel, requirements, "passedOver", "queueKey",
             now(), now() - "waitedSeconds" * interval '1 s', now(), "offeredTo",
             CASE WHEN "offeredTo" IS NOT NULL THEN now() + interval '1 hour' END
      FROM given`,

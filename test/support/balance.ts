@@ -31,7 +31,7 @@ export async function findNeedlessWaits(db: Queryable, workspaceId: string): Pro
   const { rows: waiting } = await db.query<
     Omit<WaitingConversation, 'skills'> & { requirements: Requirements; ring: number }
   >(
-    `SELECT id AS "conversationId", team_id AS "teamId", priority, units, channel, requirements, ring,
+    `SELECT id AS "conversationId", team_id AS "teamId", priority, sla_seconds AS "slaSeconds", units, channel, requirements, ring,
             preferred_agent_id AS "preferredAgentId", awaited_agent_id AS "awaitedAgentId", passed_over AS "passedOver",
             id::text AS "queueKey", extract(epoch FROM waiting_since)::float8 * 1000 AS "waitingSinceMs"
      FROM conversations
@@ -64,7 +64,7 @@ export async function findNeedlessWaits(db: Queryable, workspaceId: string): Pro
 /** Waiting conversations that the index or the clocks would miss: filed, or due, otherwise than their facts say. */
 export async function findMisfiled(db: Queryable, workspaceId: string): Promise<string[]> {
   const { rows } = await db.query<WaitingRow>(
-    `SELECT id, queue_key AS "queueKey", units, channel, requirements, ring, passed_over AS "passedOver",
+    `SELECT id, queue_key AS "queueKey", sla_seconds AS "slaSeconds", units, channel, requirements, ring, passed_over AS "passedOver",
             due_kind AS "dueKind", extract(epoch FROM due_at)::float8 * 1000 AS "dueAtMs",
             extract(epoch FROM queued_at)::float8 * 1000 AS "queuedAtMs",
             extract(epoch FROM awaited_until)::float8 * 1000 AS "awaitedUntilMs",
@@ -87,6 +87,7 @@ export async function findMisfiled(db: Queryable, workspaceId: string): Promise<
 interface WaitingRow {
   readonly id: string;
   readonly queueKey: string;
+  readonly slaSeconds: number | null;
   readonly units: number;
   readonly channel: string | null;
   readonly requirements: Requirements;

@@ -4,7 +4,9 @@ import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivityMetrics } from '../../activities/activity-metrics.ts';
 import { createActivities } from '../../activities/create-activities.ts';
+import { createNetworkAccess } from '../../activities/network-access.ts';
 import { loadConfig } from '../../platform/config.ts';
+import { createLogger } from '../../platform/logger.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { connectTemporalWorker, createTemporalClient } from '../../platform/temporal-client.ts';
 import { deleteRows, readDueRows, shardCount, type OutboxRow } from '../../store/outbox.ts';
@@ -148,7 +150,7 @@ async function startOldWorker() {
     activities: createActivities({
       pool: database.pool,
       metrics: createActivityMetrics(createMetrics({ component: 'test' })),
-      allowedHosts: new Set(),
+      network: createNetworkAccess(config, createLogger({ logLevel: 'silent' }, 'worker')),
     }),
     shutdownGraceTime: '10s',
   });

@@ -6,6 +6,8 @@ import { createSystemGauges } from '../../worker/system-gauges.ts';
 const system: SystemGauges = {
   outboxDepth: 1,
   outboxOldestSeconds: 2,
+  deliveriesByState: { pending: 7 },
+  deliveriesOldestSeconds: 8,
   conversationsByState: { waiting: 3 },
   agentsByPresence: { online: 4 },
   freeCapacityUnits: 5,

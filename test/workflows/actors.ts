@@ -5,8 +5,10 @@ import { Worker } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createActivityMetrics } from '../../activities/activity-metrics.ts';
 import { createActivities } from '../../activities/create-activities.ts';
+import { createNetworkAccess } from '../../activities/network-access.ts';
 import { loadConfig } from '../../platform/config.ts';
 import { newId } from '../../platform/id.ts';
+import { createLogger } from '../../platform/logger.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { connectTemporalWorker, createTemporalClient } from '../../platform/temporal-client.ts';
 import { requestClose } from '../../store/closing.ts';
@@ -28,20 +30,21 @@ import { installTemporalRuntime } from './temporal-runtime.ts';
 export type Actors = Awaited<ReturnType<typeof startActors>>;
 
 export interface ActorsOptions {
-  readonly allowedHosts?: readonly string[];
+  /** What enrichment may reach, as the environment of a worker. */
+  readonly env?: Readonly<Record<string, string>>;
   /** The code of an earlier build (see test/support/stepwise-bundle.ts), whose workers had no name. */
   readonly earlierBundle?: { readonly code: string };
   readonly temporalAddress?: string;
 }
 
 export async function startActors({
-  allowedHosts = [],
+  env = {},
   earlierBundle,
   temporalAddress = inject('temporalAddress'),
 }: ActorsOptions = {}) {
   installTemporalRuntime();
   const database = await createTestDatabase();
-  const config = loadConfig({ TEMPORAL_ADDRESS: temporalAddress });
+  const config = loadConfig({ ...env, TEMPORAL_ADDRESS: temporalAddress });
   const { client, connection } = createTemporalClient(config);
   const taskQueue = `actors-${randomBytes(6).toString('hex')}`;
   const workerConnection = await connectTemporalWorker(config);
@@ -55,7 +58,7 @@ export async function startActors({
     activities: createActivities({
       pool: database.pool,
       metrics: createActivityMetrics(createMetrics({ component: 'test' })),
-      allowedHosts: new Set(allowedHosts),
+      network: createNetworkAccess(config, createLogger({ logLevel: 'silent' }, 'test')),
     }),
   });
   const running = worker.run();

@@ -189,12 +189,8 @@ const nowhere = { branches: [], otherwise: { teamId: newId(), priority: 0 } };
 
 test.for([
   ['routes to a team that does not exist', { trigger, enrichment: [], routing: nowhere }, 'routing failed'],
-  ['has no routing', { trigger, enrichment: [], routing: null }, 'routing failed'],
-  [
-    'has a broken step',
-    { trigger, enrichment: [{ kind: 'keywords', field: 'a' }], routing: nowhere },
-    'enriching failed',
-  ],
+  ['sends nobody anywhere', { trigger, enrichment: [], routing: { branches: [], otherwise: null } }, 'routing failed'],
+  ['has no routing', { trigger, enrichment: [], routing: null }, 'cannot be read'],
   ['cannot be read at all', {}, 'cannot be read'],
 ] as const)('a flow that %s sends the conversation to the default team, marked', async ([, document, reason]) => {
   const scene = await actors.enter();

@@ -8,8 +8,8 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { startEnrichmentServer, type EnrichmentServer } from '../activities/enrichment-server.ts';
-import { actorBuildId } from '../../workflows/contract.ts';
 import { eventually } from '../support/eventually.ts';
+import { startModelServer, type ModelServer } from '../support/model-server.ts';
 import { startActors, type Actors } from './actors.ts';
 import { textOfHistory } from './history-text.ts';
 import { paths, personalWords } from './paths.ts';
@@ -20,16 +20,20 @@ const recording = process.env['RECORD_HISTORIES'] === 'true';
 
 describe('each path, taken now', () => {
   let server: EnrichmentServer;
+  let model: ModelServer;
   let actors: Actors;
 
   beforeAll(async () => {
     server = await startEnrichmentServer();
-    actors = await startActors({ allowedHosts: [server.host] });
+    model = await startModelServer({ label: 'billing' });
+    const env = { ENRICHMENT_ALLOWED_HOSTS: server.host, CLASSIFY_URL: model.url, CLASSIFY_MODEL: 'test' };
+    actors = await startActors({ env });
   });
   afterAll(async () => {
     server?.release();
     await actors?.stop();
     await server?.close();
+    await model?.close();
   });
 
   test.for(Object.entries(paths))('%s: leaves no personal data in the history, and replays', async ([name, take]) => {
@@ -68,7 +72,9 @@ describe('each recorded history', () => {
 
   test('a waking run does not replay as a stepwise one: the form is told apart by the build in the history', async () => {
     const json = readFileSync(new URL('assigned-and-closed.json', folder), 'utf8');
-    await expect(replay(JSON.parse(json.replaceAll(actorBuildId, 'a build before')))).rejects.toThrow('Nondeterminism');
+    await expect(replay(JSON.parse(json.replaceAll(/switchyard-actor-\d+/g, 'a build before')))).rejects.toThrow(
+      'Nondeterminism',
+    );
   });
 });
 

@@ -31,7 +31,105 @@ const networkFlow = (url: string, teamId: string) => ({
   routing: { branches: [], otherwise: { teamId, priority: 0 } },
 });
 
+const askingFlow = (teamId: string) => ({
+  enrichment: [
+    {
+      kind: 'ask',
+      field: 'topic',
+      text: 'What is your private-question about?',
+      choices: [{ value: 'q', label: 'private-question' }],
+      maxQuestions: 2,
+      timeoutSeconds: 5,
+      settleSeconds: 0,
+    },
+  ],
+  routing: { branches: [], otherwise: { teamId } },
+});
+
+/** A contact that has written, and whose flow has asked it something. */
+async function askSomebody(actors: Actors) {
+  const scene = await actors.enter();
+  await scene.publish(askingFlow(scene.defaultTeamId));
+  const contact = contactName();
+  const contactId = await scene.say(contact, 'Hello');
+  const conversationId = await eventually('the flow waits for an answer', async () => {
+    const { phase } = await scene.stateOf(contactId);
+    return phase.kind === 'asking' && phase.conversationId;
+  });
+  return { scene, contact, contactId, conversationId };
+}
+
 export const paths: Readonly<Record<string, Path>> = {
+  async 'local-steps'({ actors }) {
+    const scene = await actors.enter();
+    await scene.publish({
+      enrichment: [
+        { kind: 'set', field: 'origin', value: 'private-question' },
+        { kind: 'language', field: 'language', otherwise: 'en' },
+        { kind: 'contact', fields: { earlier: 'conversationCount', who: 'name' } },
+      ],
+      routing: { branches: [], otherwise: { teamId: scene.defaultTeamId } },
+    });
+    const contactId = await scene.say(contactName(), 'A private-question');
+    await scene.untilOpen(contactId);
+    return { scene, contactId };
+  },
+
+  async 'asked-and-answered'({ actors }) {
+    const { scene, contact, contactId } = await askSomebody(actors);
+    await scene.say(contact, 'no private-answer');
+    await scene.say(contact, 'A private-question');
+    await scene.untilOpen(contactId);
+    return { scene, contactId };
+  },
+
+  /** Nobody tells the actor: its own timer does. */
+  async 'asked-in-vain'({ actors }) {
+    const { scene, contactId } = await askSomebody(actors);
+    await scene.untilOpen(contactId);
+    return { scene, contactId };
+  },
+
+  async 'closed-while-asking'({ actors }) {
+    const { scene, contactId, conversationId } = await askSomebody(actors);
+    await scene.requestClose(contactId, conversationId);
+    await scene.untilIdle(contactId);
+    return { scene, contactId };
+  },
+
+  async 'closed-by-flow'({ actors }) {
+    const scene = await actors.enter();
+    await scene.publish({
+      enrichment: [],
+      routing: {
+        branches: [],
+        otherwise: { close: true, text: 'Dear {{contact.name}}, that was a private-question.' },
+      },
+    });
+    const contactId = await scene.say(contactName(), 'A private-question');
+    await scene.untilIdle(contactId);
+    return { scene, contactId };
+  },
+
+  async classified({ actors }) {
+    const scene = await actors.enter();
+    await scene.publish({
+      enrichment: [
+        {
+          kind: 'classify',
+          field: 'topic',
+          labels: [{ label: 'billing' }, { label: 'delivery' }],
+          otherwise: 'unknown',
+          timeoutMs: 5_000,
+        },
+      ],
+      routing: { branches: [], otherwise: { teamId: scene.defaultTeamId } },
+    });
+    const contactId = await scene.say(contactName(), 'A private-question');
+    await scene.untilOpen(contactId);
+    return { scene, contactId };
+  },
+
   async 'assigned-and-closed'({ actors }) {
     const scene = await actors.enter();
     await scene.publish(keywordsFlow(scene.defaultTeamId));
@@ -109,7 +207,7 @@ export const paths: Readonly<Record<string, Path>> = {
   async 'flow-failed'({ actors }) {
     const scene = await actors.enter();
     const trigger = { on: 'conversation.opened', condition: 'true' };
-    await scene.publishUnchecked({ trigger, enrichment: [], routing: null });
+    await scene.publishUnchecked({ trigger, enrichment: [], routing: { branches: [], otherwise: null } });
     const contactId = await scene.say(contactName(), 'A private-question');
     await scene.untilOpen(contactId);
     return { scene, contactId };

@@ -25,7 +25,7 @@ import {
   sleep,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Phase } from '../../../routing/phase.ts';
+import type { Phase } from './phase.ts';
 import {
   closeConversationSignal,
   defectFailureType,

@@ -6,7 +6,7 @@
  * Everything that crosses this line is ids only, so that no workflow history holds personal data.
  */
 import { defineQuery, defineSignal } from '@temporalio/workflow';
-import type { Phase } from '../../../routing/phase.ts';
+import type { Phase } from './phase.ts';
 
 export const contactWorkflowType = 'contactWorkflow';
 

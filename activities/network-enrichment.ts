@@ -1,0 +1,100 @@
+/**
+ * Enriching by a flow that asks other systems. The conversation's row is not held meanwhile; what was found is written at the end, if the
+ * conversation is still as it was. An attempt that was cut short asks again: each request carries a key by which the other system
+ * can tell a repetition.
+ */
+import { cancellationSignal, heartbeat } from '@temporalio/activity';
+import type pg from 'pg';
+import { settleRequest, takeTurn, type FlowTurn } from '../routing/flow-interpreter.ts';
+import type { StepTrace } from '../routing/flow-progress.ts';
+import type { Phase } from '../routing/phase.ts';
+import { readEnrichmentInputs, writeTurns, type WritableTurn } from '../store/enriching.ts';
+import { readPhase } from '../store/phases.ts';
+import type { FlowStepInput } from '../store/step-inputs.ts';
+import type { ConversationRef, NetworkActivities, StepActivities } from '../workflows/contract.ts';
+import type { ActivityMetrics } from './activity-metrics.ts';
+import type { NetworkAccess } from './network-access.ts';
+import { answerStep } from './step-answers.ts';
+
+/** For all requests of one enrichment together: well below the activity's own limit, so that it ends by itself. */
+const budgetMs = 45_000;
+/** Well below the time after which a silent worker counts as dead (workflows/activity-proxies.ts). */
+const heartbeatMs = 3_000;
+
+export interface NetworkEnrichmentDependencies {
+  readonly pool: pg.Pool;
+  readonly metrics: ActivityMetrics;
+  readonly network: NetworkAccess;
+  readonly fallBack: StepActivities['fallBackToDefaultTeam'];
+}
+
+/** An enrichment that was superseded is no error: the phase in its answer tells the actor what is true now. */
+export function createNetworkEnrichment({
+  pool,
+  metrics,
+  network,
+  fallBack,
+}: NetworkEnrichmentDependencies): NetworkActivities {
+  return {
+    async enrichOverNetwork(conversation) {
+      const beating = setInterval(() => heartbeat(), heartbeatMs);
+      try {
+        return await enrich(conversation);
+      } finally {
+        clearInterval(beating);
+      }
+    },
+  };
+
+  async function enrich(conversation: ConversationRef): Promise<Phase> {
+    const [input] = await readEnrichmentInputs(pool, [conversation]);
+    if (input === null || input === undefined) return readPhase(pool, conversation);
+    const asked = await askOthers(conversation, input);
+    if (asked.failures > 0) metrics.enrichmentFailures.inc(asked.failures);
+    if (asked.kind === 'failed') return fallBack(conversation, asked.reason);
+    metrics.conditionErrors.inc({ where: 'step' }, asked.turn.conditionErrors);
+    const [phase] = await writeTurns(pool, [{ key: conversation, input, turn: asked.turn }]);
+    return phase ?? readPhase(pool, conversation);
+  }
+
+  /** Turn after turn, as long as the flow wants to know something of other systems. */
+  async function askOthers(conversation: ConversationRef, input: FlowStepInput): Promise<Asked> {
+    const deadline = Date.now() + budgetMs;
+    const cancelled = cancellationSignal();
+    const { flow, facts } = input;
+    const trace: StepTrace[] = [];
+    let failures = 0;
+    let conditionErrors = 0;
+    let { heard, progress } = input;
+    for (;;) {
+      const turn: FlowTurn = takeTurn(flow, facts, progress, heard);
+      trace.push(...turn.trace);
+      conditionErrors += turn.conditionErrors;
+      if (turn.kind !== 'request') {
+        return { kind: 'turn', failures, turn: { ...turn, trace, conditionErrors } };
+      }
+      const { step } = turn;
+      const position = turn.progress.step;
+      const answer = await answerStep(step, {
+        conversation,
+        position,
+        facts: turn.facts,
+        deadline,
+        cancelled,
+        network,
+      });
+      failures += answer.failures.length;
+      if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
+        return { kind: 'failed', failures, reason: `step ${position} failed: ${answer.failures.join('; ')}` };
+      }
+      const settled = settleRequest(flow, turn.progress, answer);
+      trace.push(...settled.trace);
+      ({ progress } = settled);
+      heard = { kind: 'nothing' };
+    }
+  }
+}
+
+type Asked =
+  | { readonly kind: 'turn'; readonly failures: number; readonly turn: WritableTurn }
+  | { readonly kind: 'failed'; readonly failures: number; readonly reason: string };

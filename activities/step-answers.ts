@@ -1,0 +1,40 @@
+import type { Fields, RoutingFacts } from '../routing/facts.ts';
+import type { NetworkStep } from '../routing/flow-schema.ts';
+import type { ConversationRef } from '../workflows/contract.ts';
+import { requestClassification } from './classify-request.ts';
+import { requestFields } from './http-request.ts';
+import type { NetworkAccess } from './network-access.ts';
+
+/**
+ * What another system says to a step. Whatever goes wrong is told in `failures`, fit for the workspace's admins to read; whether the
+ * conversation goes on without the answer is the caller's to say. Throws only when this worker closes: another one then asks again.
+ */
+export function answerStep(step: NetworkStep, question: StepQuestion): Promise<StepAnswer> {
+  switch (step.kind) {
+    case 'http':
+      return requestFields(step, question);
+    case 'classify':
+      return requestClassification(step, question);
+    default:
+      return step satisfies never;
+  }
+}
+
+export interface StepQuestion {
+  readonly conversation: ConversationRef;
+  /** Of the step in its flow. */
+  readonly position: number;
+  readonly facts: RoutingFacts;
+  /** Milliseconds since the epoch; whatever the step itself allows. */
+  readonly deadline: number;
+  /** Aborts when this worker closes. */
+  readonly cancelled: AbortSignal;
+  readonly network: NetworkAccess;
+}
+
+export interface StepAnswer {
+  readonly fields: Fields;
+  /** 0 to 1, where it is told. */
+  readonly confidence?: number;
+  readonly failures: readonly string[];
+}

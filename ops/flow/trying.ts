@@ -1,0 +1,78 @@
+import { isDeepStrictEqual } from 'node:util';
+import { CommandFault, type FlowApi } from './flow-api.ts';
+import type { Expectation, FlowFile } from './flow-file.ts';
+import { describeTrial, type Trial } from './trial-report.ts';
+
+/** Tries all that the file names, and prints each path. @returns whether everything came out as expected */
+export async function tryFlowFile(api: FlowApi, path: string, file: FlowFile): Promise<boolean> {
+  if (file.tries.length === 0) {
+    console.error(`${path}: /tries: there is nothing to try. Add tries to the file, or give --text or --case.`);
+    return false;
+  }
+  let isWell = true;
+  for (const { name, body, expect, path: place = '' } of file.tries) {
+    const { status, body: answer } = await api.call<Trial & Refusal>('POST', '/v1/flows/try', {
+      ...body,
+      document: file.document,
+      name: file.name,
+    });
+    if (status !== 200) {
+      isWell = false;
+      printRefusal(answer, { path, place, renamed: file.renamed });
+      continue;
+    }
+    console.log(`${path}: ${name}`);
+    for (const line of describeTrial(answer)) console.log(`  ${line}`);
+    const misses = expect === undefined ? [] : findMisses(answer, expect);
+    for (const { member, found, expected } of misses) {
+      isWell = false;
+      console.error(`${path}: ${place}/expect/${member}: is ${tell(found)}. Expected was ${tell(expected)}.`);
+    }
+    if (expect !== undefined && misses.length === 0) console.log('  as expected');
+  }
+  return isWell;
+}
+
+interface Refusal {
+  readonly title?: string;
+  readonly errors?: readonly { readonly field: string; readonly message: string; readonly mend?: string }[];
+}
+
+function printRefusal(
+  { title = 'refused', errors = [] }: Refusal,
+  { path, place, renamed }: { path: string; place: string; renamed: FlowFile['renamed'] },
+): void {
+  if (errors.length === 0) throw new CommandFault(`POST /v1/flows/try: ${title}`);
+  for (const { field, message, mend = '' } of errors) {
+    const where = field.startsWith('/document') ? (renamed.get(field) ?? field) : `${place}${field}`;
+    console.error(`${path}: ${where}: ${message}. ${mend}`);
+  }
+}
+
+interface Miss {
+  readonly member: string;
+  readonly found: unknown;
+  readonly expected: unknown;
+}
+
+function findMisses({ trigger, route, assignment, fields }: Trial, expect: Expectation): Miss[] {
+  const found: Readonly<Record<string, unknown>> = {
+    matched: trigger.matched && trigger.earlierFlow === null,
+    kind: route?.kind ?? null,
+    branch: route?.branch ?? null,
+    team: route?.teamName ?? null,
+    teamId: route?.teamId ?? null,
+    agentId: assignment?.agentId ?? null,
+  };
+  const { fields: expectedFields = {}, ...expected } = expect;
+  return [
+    ...Object.entries(expected).map(([member, value]) => ({ member, found: found[member], expected: value })),
+    ...Object.entries(expectedFields).map(([name, value]) => ({
+      member: `fields/${name}`,
+      found: fields[name] ?? null,
+      expected: value,
+    })),
+  ].filter((one) => !isDeepStrictEqual(one.found, one.expected));
+}
+
+const tell = (value: unknown): string => JSON.stringify(value) ?? 'nothing';

@@ -1,0 +1,80 @@
+import { asksContact, DEFAULT_TRIGGER, type FlowDocument } from './flow-document.ts';
+import { isObject } from './json-walk.ts';
+
+/** What is no fault of a flow, but hardly what was meant: sentences for people. */
+export function findFlowHints(flow: FlowDocument, around: FlowSurroundings): string[] {
+  const { before, after, teamsWithoutAgents, reachesContacts } = around;
+  return [
+    ...orderHints(flow.trigger.condition, { before, after }),
+    ...teamHints(flow, teamsWithoutAgents),
+    ...(reachesContacts || !asksContact(flow) ? [] : [UNHEARD]),
+  ];
+}
+
+const UNHEARD =
+  'It asks the contact, and no channel has an address for what goes out (`outboundUrl`): nobody would see the questions, and each would time out.';
+
+export interface FlowSurroundings {
+  /** The live flows that are asked before this one, and after it. */
+  readonly before: readonly LiveFlow[];
+  readonly after: readonly LiveFlow[];
+  /** Names by id. */
+  readonly teamsWithoutAgents: ReadonlyMap<string, string>;
+  /** Whether any channel takes what is sent to contacts. */
+  readonly reachesContacts: boolean;
+}
+
+export interface LiveFlow {
+  readonly name: string;
+  /** Of its trigger. */
+  readonly condition: string;
+}
+
+/** Conditions are not understood here: only what takes every contact's conversation, and the same text again. */
+function orderHints(condition: string, { before, after }: Pick<FlowSurroundings, 'before' | 'after'>): string[] {
+  const first = before.find((other) => takesWhatever(other.condition, condition));
+  if (first !== undefined) {
+    return [
+      `It never runs: the flow “${first.name}”, which is asked before it, takes whatever it would take. Change the order of the flows, or one of ` +
+        'the conditions.',
+    ];
+  }
+  const hidden = after.filter((other) => takesWhatever(condition, other.condition)).map(({ name }) => `“${name}”`);
+  if (hidden.length === 0) return [];
+  return [
+    `It takes whatever ${hidden.length === 1 ? 'this flow' : 'these flows'} after it would take, so that they never run: ` +
+      `${hidden.slice(0, MAX_NAMED).join(', ')}${hidden.length > MAX_NAMED ? ` and ${hidden.length - MAX_NAMED} more` : ''}.`,
+  ];
+}
+
+/** Flows run for what contacts open, so that the default condition is always true. */
+function takesWhatever(first: string, second: string): boolean {
+  const condition = plain(first);
+  return condition === 'true' || condition === plain(DEFAULT_TRIGGER.condition) || condition === plain(second);
+}
+
+/** Blanks and the kind of quotes make no difference that matters to a hint. */
+const plain = (condition: string): string => condition.replaceAll(/\s+/g, ' ').replaceAll('"', "'").trim();
+
+function teamHints(flow: FlowDocument, teamsWithoutAgents: ReadonlyMap<string, string>): string[] {
+  const named = teamIdsIn(flow);
+  return [...teamsWithoutAgents]
+    .filter(([teamId]) => named.has(teamId))
+    .slice(0, MAX_NAMED)
+    .map(([, name]) => `The team “${name}”, which the flow names, has no agents: what comes to it waits.`);
+}
+
+/** Every team that the flow may send a conversation to. */
+function teamIdsIn(value: unknown, found = new Set<string>()): Set<string> {
+  if (Array.isArray(value)) {
+    for (const item of value) teamIdsIn(item, found);
+  } else if (isObject(value)) {
+    for (const [key, member] of Object.entries(value)) {
+      if ((key === 'teamId' || key === 'overflowTeamId') && typeof member === 'string') found.add(member);
+      else teamIdsIn(member, found);
+    }
+  }
+  return found;
+}
+
+const MAX_NAMED = 5;

@@ -1,0 +1,295 @@
+/**
+ * Runs a flow's enrichment, turn by turn. A turn goes on from where the last one stopped, as far as it can without the contact and without other
+ * systems, and says what it stopped for. It is a function of its arguments: what is kept between turns is the progress, in PostgreSQL, and a turn
+ * that is repeated says the same again.
+ *
+ * Nothing can hold a conversation here. A turn looks at each step at most once and never goes back; a question is asked at most `maxQuestions`
+ * times. A step that cannot do its work, of whatever kind, is recorded as failed and left behind: the flow goes on without its fields.
+ */
+import { matchAnswer } from './answer.ts';
+import { compileFlow, evaluateCompiled, fillText, type CompiledFlow } from './compiled-flow.ts';
+import { bindFacts, type BoundFacts } from './condition.ts';
+import { findKnownFields, foldText, type Found } from './enrichment.ts';
+import { cutText, MAX_MESSAGE_TEXT_CHARS, type Fields, type FieldValue, type RoutingFacts } from './facts.ts';
+import { typeOfField, type FieldSource, type FlowProgress, type StepTrace } from './flow-progress.ts';
+import type { AskStep, EnrichmentStep, FlowDocument, NetworkStep } from './flow-schema.ts';
+import { findLanguageFields } from './language.ts';
+
+/**
+ * Of the facts all count but `fields`, for which those of the progress stand. What was heard is looked at only where a question is open; where one
+ * is open and nothing was heard, it goes on waiting: an `ask` without messages, and nothing is recorded. (Asking again would ask twice,
+ * giving up would take the contact's time.)
+ */
+export function takeTurn(flow: FlowDocument, facts: RoutingFacts, progress: FlowProgress, heard: Heard): FlowTurn {
+  const turn = createTurn(flow, facts, progress);
+  const open = flow.enrichment[progress.step];
+  let stop: Stop | null = null;
+  if (progress.gaveUpStep !== null) stop = { kind: 'done' };
+  else if (open?.kind === 'ask' && progress.questions > 0) stop = settleQuestion(turn, open, heard);
+  while (stop === null) stop = takeStep(turn);
+  const { trace, messages, conditionErrors } = turn;
+  return { ...stop, progress: turn.progress, trace, messages, conditionErrors };
+}
+
+/** Of the question that is open: the texts of the messages that came since, or that its time is over. */
+export type Heard =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'answer'; readonly texts: readonly string[] }
+  | { readonly kind: 'timeout' };
+
+export type FlowTurn = TurnBase & Stop;
+
+interface TurnBase {
+  readonly progress: FlowProgress;
+  readonly trace: readonly StepTrace[];
+  /** To the contact, in this order. */
+  readonly messages: readonly OutgoingText[];
+  /** Conditions that could not be decided and counted as false. */
+  readonly conditionErrors: number;
+}
+
+type Stop =
+  /** The enrichment is over: route. */
+  | { readonly kind: 'done' }
+  /** The question is the last of the messages; `progress.step` stays at it until it is settled. */
+  | { readonly kind: 'ask'; readonly timeoutSeconds: number; readonly settleSeconds: number }
+  /** The step at `progress.step` wants to know something of another system: ask it, then `settleRequest`. */
+  | { readonly kind: 'request'; readonly step: NetworkStep; readonly facts: RoutingFacts };
+
+export interface OutgoingText {
+  readonly text: string;
+  readonly choices?: readonly { readonly value: FieldValue; readonly label: string }[];
+  /** Of which step, and how often it has been asked with this one. */
+  readonly question?: { readonly step: number; readonly number: number };
+}
+
+/**
+ * Moves past the request that the flow has stopped for, with what came of it. A `classify` step without an answer gets its `otherwise`. Whether the
+ * flow may go on after a failure (`onFailure`) is for the caller to look at before.
+ */
+export function settleRequest(flow: FlowDocument, progress: FlowProgress, answer: RequestAnswer): SettledRequest {
+  const { step: position } = progress;
+  const step = flow.enrichment[position];
+  // Not where a request could have come from: there is nothing to settle, and the next turn goes on from here.
+  if (step?.kind !== 'http' && step?.kind !== 'classify') return { progress, trace: [] };
+  const { fields, confidence, failures } = answer;
+  const isUnanswered = step.kind === 'classify' && !Object.hasOwn(fields, step.field);
+  const settled: Found = isUnanswered
+    ? { fields: { ...fields, [step.field]: step.otherwise } }
+    : { fields, ...(confidence === undefined ? {} : { confidence }) };
+  const failed = failures.length > 0;
+  return {
+    progress: nextStep(withFields(progress, step, settled)),
+    trace: [
+      {
+        position,
+        kind: step.kind,
+        outcome: failed ? 'failed' : 'done',
+        ...(failed ? { reason: cutText(failures.join('; '), MAX_REASON_CHARS) } : {}),
+      },
+    ],
+  };
+}
+
+export interface RequestAnswer {
+  readonly fields: Fields;
+  /** 0 to 1, where it is told. */
+  readonly confidence?: number;
+  readonly failures: readonly string[];
+}
+
+export interface SettledRequest {
+  readonly progress: FlowProgress;
+  readonly trace: readonly StepTrace[];
+}
+
+const DEFAULT_MAX_QUESTIONS = 2;
+const DEFAULT_SETTLE_SECONDS = 2;
+const MAX_REASON_CHARS = 500;
+
+/** A turn as it goes. */
+interface Turn {
+  readonly flow: FlowDocument;
+  readonly compiled: CompiledFlow;
+  /** Without the fields found in this turn: see `factsOf`. */
+  readonly given: RoutingFacts;
+  progress: FlowProgress;
+  readonly trace: StepTrace[];
+  readonly messages: OutgoingText[];
+  conditionErrors: number;
+  // Made when a step needs them, and kept: the first two until a field changes.
+  facts: RoutingFacts | null;
+  bound: BoundFacts | null;
+  foldedText: string | null;
+}
+
+function createTurn(flow: FlowDocument, given: RoutingFacts, progress: FlowProgress): Turn {
+  return {
+    flow,
+    compiled: compileFlow(flow),
+    given,
+    progress,
+    trace: [],
+    messages: [],
+    conditionErrors: 0,
+    facts: null,
+    bound: null,
+    foldedText: null,
+  };
+}
+
+/** With the fields found so far. */
+function factsOf(turn: Turn): RoutingFacts {
+  const { fields } = turn.progress;
+  if (turn.facts?.fields === fields) return turn.facts;
+  turn.bound = null;
+  return (turn.facts = { ...turn.given, fields });
+}
+
+function foldedTextOf(turn: Turn): string {
+  return (turn.foldedText ??= foldText(turn.given.message.text));
+}
+
+function boundFactsOf(turn: Turn): BoundFacts {
+  const facts = factsOf(turn);
+  return (turn.bound ??= bindFacts(facts, { hours: turn.flow.hours }));
+}
+
+/** @returns null where the next step can be taken at once */
+function takeStep(turn: Turn): Stop | null {
+  const step = turn.flow.enrichment[turn.progress.step];
+  if (step === undefined) return { kind: 'done' };
+  try {
+    return isWanted(turn, step) ? runStep(turn, step) : moveOn(turn);
+  } catch (error) {
+    return leaveBroken(turn, error);
+  }
+}
+
+/** What a version of this code that is newer, or was less strict, let through must not hold its conversations. */
+function leaveBroken(turn: Turn, error: unknown): null {
+  note(
+    turn,
+    'failed',
+    `the step cannot be run: ${cutText(error instanceof Error ? error.message : String(error), MAX_REASON_CHARS)}`,
+  );
+  return moveOn(turn);
+}
+
+function runStep(turn: Turn, step: EnrichmentStep): Stop | null {
+  switch (step.kind) {
+    case 'set':
+    case 'keywords':
+    case 'contact':
+      return keep(turn, step, findKnownFields(step, { facts: turn.given, foldedText: () => foldedTextOf(turn) }));
+    case 'language':
+      return keep(turn, step, findLanguageFields(step, turn.given.message.text));
+    case 'ask':
+      return ask(turn, step);
+    case 'http':
+    case 'classify':
+      return { kind: 'request', step, facts: factsOf(turn) };
+    default:
+      step satisfies never;
+      note(turn, 'failed', 'this kind of step is not known');
+      return moveOn(turn);
+  }
+}
+
+/** Whether its condition is true; what cannot be decided counts as false. */
+function isWanted(turn: Turn, step: EnrichmentStep): boolean {
+  if (step.when === undefined) return true;
+  const when = turn.compiled.steps[turn.progress.step]?.when;
+  if (when === null || when === undefined) return true;
+  const { value, error } = evaluateCompiled(when, boundFactsOf(turn));
+  if (error !== undefined) turn.conditionErrors += 1;
+  if (!value) note(turn, 'skipped', error ?? 'its condition is false');
+  return value;
+}
+
+function keep(turn: Turn, step: EnrichmentStep, found: Found): null {
+  turn.progress = withFields(turn.progress, step, found);
+  note(turn, found.failure === undefined ? 'done' : 'failed', found.failure);
+  return moveOn(turn);
+}
+
+function ask(turn: Turn, step: AskStep, reason?: string): Stop | null {
+  const number = turn.progress.questions + 1;
+  const text = textToSend(turn, number > 1 ? (step.retryText ?? step.text) : step.text);
+  // A text of nothing but names, all of them unknown.
+  if (text === '') return giveUp(turn, step, 'the question has no text');
+  const { step: position } = turn.progress;
+  const choices = step.choices?.map(({ value, label }) => ({ value, label }));
+  turn.messages.push({ text, ...(choices === undefined ? {} : { choices }), question: { step: position, number } });
+  turn.progress = { ...turn.progress, questions: number };
+  note(turn, 'asked', reason);
+  return waitFor(step);
+}
+
+const waitFor = ({ timeoutSeconds, settleSeconds = DEFAULT_SETTLE_SECONDS }: AskStep): Stop => ({
+  kind: 'ask',
+  timeoutSeconds,
+  settleSeconds,
+});
+
+/** Its condition was true when it was asked, and is not looked at again. */
+function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
+  if (heard.kind === 'nothing') return waitFor(step);
+  try {
+    if (heard.kind === 'timeout') return giveUp(turn, step, 'no answer came in time');
+    const { pattern = null, test = null } = turn.compiled.steps[turn.progress.step] ?? {};
+    const bind = (answer: string) => bindFacts(factsOf(turn), { hours: turn.flow.hours, answer });
+    const match = matchAnswer(step, heard.texts, { pattern, test, bind });
+    if (match.fits) {
+      turn.progress = withFields(turn.progress, step, { fields: { [step.field]: match.value } });
+      note(turn, 'answered');
+      return moveOn(turn);
+    }
+    if (match.error !== undefined) turn.conditionErrors += 1;
+    const reason = match.error ?? 'the answer does not fit';
+    const mayAskAgain = turn.progress.questions < (step.maxQuestions ?? DEFAULT_MAX_QUESTIONS);
+    return mayAskAgain ? ask(turn, step, reason) : giveUp(turn, step, reason);
+  } catch (error) {
+    return leaveBroken(turn, error);
+  }
+}
+
+function giveUp(turn: Turn, step: AskStep, reason: string): Stop | null {
+  const { value, teamId, close, text } = step.giveUp ?? {};
+  const farewell = text === undefined ? '' : textToSend(turn, text);
+  if (farewell !== '') turn.messages.push({ text: farewell });
+  note(turn, 'gave_up', reason);
+  if (teamId !== undefined || close === true) {
+    turn.progress = { ...nextStep(turn.progress), gaveUpStep: turn.progress.step };
+    return { kind: 'done' };
+  }
+  if (value !== undefined) turn.progress = withFields(turn.progress, step, { fields: { [step.field]: value } });
+  return moveOn(turn);
+}
+
+const textToSend = (turn: Turn, source: string): string =>
+  cutText(fillText(turn.compiled, source, { facts: factsOf(turn) }), MAX_MESSAGE_TEXT_CHARS).trim();
+
+function note(turn: Turn, outcome: StepTrace['outcome'], reason?: string): void {
+  const { step: position } = turn.progress;
+  const kind = String(turn.flow.enrichment[position]?.kind);
+  turn.trace.push({ position, kind, outcome, ...(reason === undefined ? {} : { reason }) });
+}
+
+function moveOn(turn: Turn): null {
+  turn.progress = nextStep(turn.progress);
+  return null;
+}
+
+const nextStep = (progress: FlowProgress): FlowProgress => ({ ...progress, step: progress.step + 1, questions: 0 });
+
+function withFields(progress: FlowProgress, step: EnrichmentStep, { fields, confidence }: Found): FlowProgress {
+  const sources: Record<string, FieldSource> = { ...progress.sources };
+  for (const [name, value] of Object.entries(fields)) {
+    const source = { type: typeOfField(value), step: progress.step, kind: step.kind };
+    sources[name] = confidence === undefined ? source : { ...source, confidence };
+  }
+  // What is bound for conditions goes by the identity of the fields.
+  const isUnchanged = Object.keys(fields).length === 0;
+  return isUnchanged ? progress : { ...progress, fields: { ...progress.fields, ...fields }, sources };
+}

@@ -1,0 +1,195 @@
+/**
+ * A flow run through for somebody who asks what it would do: by the functions that run it in earnest, with the contact's answers and other systems'
+ * responses given beforehand. It runs step by step, each as the last step of a shorter flow, so that what every condition saw can be told.
+ */
+import { compileFlow, evaluateCompiled, type CompiledCondition } from './compiled-flow.ts';
+import { bindFacts, readValues } from './condition.ts';
+import type { Fields, RoutingFacts, TeamLoad } from './facts.ts';
+import { fieldsFromResponse } from './enrichment.ts';
+import {
+  settleRequest,
+  takeTurn,
+  type FlowTurn,
+  type Heard,
+  type OutgoingText,
+  type RequestAnswer,
+} from './flow-interpreter.ts';
+import { noProgress, type FieldSources, type FlowProgress, type StepTrace } from './flow-progress.ts';
+import type { ClassifyStep, EnrichmentStep, FlowDocument, NetworkStep } from './flow-schema.ts';
+import { isObject } from './json-walk.ts';
+import { decideRoute, type RouteDecision } from './route.ts';
+
+export function tryFlow(flow: FlowDocument, facts: RoutingFacts, given: GivenTurns): FlowTrial {
+  const compiled = compileFlow(flow);
+  const trigger = explain(compiled.trigger, flow.trigger.condition, { flow, facts });
+  if (!trigger.value) return { trigger, steps: [], messages: [], ...noOutcome };
+  const walk = walkSteps(flow, facts, given);
+  const { progress, steps, messages } = walk;
+  const known = { steps, messages, fields: progress.fields, fieldSources: progress.sources };
+  if (walk.failure !== null) return { ...noOutcome, trigger, ...known, failure: walk.failure };
+  const found = { ...facts, fields: progress.fields };
+  const route = decideRoute(flow, found, { loads: given.loads, gaveUpStep: progress.gaveUpStep });
+  const evaluated = route.evaluated.map(({ name }, place) => {
+    const { when, teamId } = flow.routing.branches[place]!;
+    const load = teamId === undefined ? undefined : given.loads.get(teamId);
+    return { name, ...explain(compiled.branches[place]!.when, when, { flow, facts: found, team: load }) };
+  });
+  return {
+    trigger,
+    ...known,
+    messages: [...messages, ...(route.text === null ? [] : [{ text: route.text }])],
+    route,
+    evaluated,
+    failure: null,
+  };
+}
+
+/** What the world would say while the flow runs. */
+export interface GivenTurns {
+  /** Of the contact, one for each question in turn; several texts are one answer in several messages. Without one, the question times out. */
+  readonly answers: readonly (string | readonly string[])[];
+  /** Of other systems, by the step's position. Without one, the request counts as failed: nothing is called. */
+  readonly responses: Readonly<Record<string, unknown>>;
+  /** By team, for conditions of branches. */
+  readonly loads: ReadonlyMap<string, TeamLoad>;
+}
+
+export interface FlowTrial {
+  readonly trigger: ExplainedCondition;
+  /** One entry for each thing that happened, in order: a question and its answer are two of the same position. */
+  readonly steps: readonly TriedStep[];
+  readonly fields: Fields;
+  readonly fieldSources: FieldSources;
+  /** What the contact would be sent, in order. */
+  readonly messages: readonly OutgoingText[];
+  /** Null where the trigger is not true, or a step that must not fail did. */
+  readonly route: RouteDecision | null;
+  /** The branches looked at, with what their conditions saw. */
+  readonly evaluated: readonly (ExplainedCondition & { readonly name: string })[];
+  /** Why the default team would get it. */
+  readonly failure: string | null;
+}
+
+/** A condition with what it saw. */
+export interface ExplainedCondition {
+  readonly condition: string;
+  readonly value: boolean;
+  /** By name: `{"fields.purpose": "sales"}`. */
+  readonly values: Readonly<Record<string, unknown>>;
+  /** Why it could not be decided, and counts as false. */
+  readonly error?: string;
+}
+
+export interface TriedStep extends StepTrace {
+  /** The step's own condition, told with its first entry. */
+  readonly when?: ExplainedCondition;
+  readonly fieldsSet: Fields;
+  readonly asked?: OutgoingText;
+  /** What the contact is told where a question gives up. */
+  readonly sent?: string;
+  readonly answer?: readonly string[];
+}
+
+function explain(
+  compiled: CompiledCondition,
+  condition: string,
+  { flow, facts, team }: { flow: FlowDocument; facts: RoutingFacts; team?: TeamLoad | undefined },
+): ExplainedCondition {
+  const bound = bindFacts(facts, { hours: flow.hours, team });
+  const values = compiled.ok ? readValues(compiled.condition, bound) : {};
+  return { condition, values, ...evaluateCompiled(compiled, bound) };
+}
+
+const noOutcome = { fields: {}, fieldSources: {}, route: null, evaluated: [], failure: null };
+
+interface Walk {
+  progress: FlowProgress;
+  readonly steps: TriedStep[];
+  readonly messages: OutgoingText[];
+  readonly answers: (string | readonly string[])[];
+  failure: string | null;
+}
+
+function walkSteps(flow: FlowDocument, facts: RoutingFacts, given: GivenTurns): Walk {
+  const walk: Walk = { progress: noProgress, steps: [], messages: [], answers: [...given.answers], failure: null };
+  for (let place = 0; place < flow.enrichment.length; place += 1) {
+    if (walk.progress.gaveUpStep !== null || walk.failure !== null) break;
+    walkStep(walk, { flow, facts, given, place });
+  }
+  return walk;
+}
+
+function walkStep(
+  walk: Walk,
+  { flow, facts, given, place }: { flow: FlowDocument; facts: RoutingFacts; given: GivenTurns; place: number },
+): void {
+  const step = flow.enrichment[place]!;
+  const upToHere = { ...flow, enrichment: flow.enrichment.slice(0, place + 1) };
+  const { fields } = walk.progress;
+  const compiled = compileFlow(upToHere).steps[place]!.when;
+  const when = compiled === null ? undefined : explain(compiled, step.when!, { flow, facts: { ...facts, fields } });
+  let told = when === undefined ? {} : { when };
+  let heard: Heard = { kind: 'nothing' };
+  // A question is asked at most five times, and a request once.
+  for (let turns = 0; turns < MAX_TURNS; turns += 1) {
+    const turn: FlowTurn = takeTurn(upToHere, facts, walk.progress, heard);
+    note(walk, turn, { ...told, ...(heard.kind === 'answer' && { answer: heard.texts }) });
+    if (turn.trace.length > 0) told = {};
+    walk.messages.push(...turn.messages);
+    walk.progress = turn.progress;
+    if (turn.kind === 'done') return;
+    if (turn.kind === 'ask') {
+      const answer = walk.answers.shift();
+      heard = answer === undefined ? { kind: 'timeout' } : { kind: 'answer', texts: [answer].flat() };
+      continue;
+    }
+    const settled = settleRequest(flow, turn.progress, answerOf(turn.step, given.responses[String(place)]));
+    note(walk, { ...settled, messages: [] }, told);
+    walk.progress = settled.progress;
+    const failed = settled.trace.find(({ outcome }) => outcome === 'failed');
+    if (failed !== undefined && mustNotFail(step)) {
+      walk.failure = `step ${place + 1} failed${failed.reason === undefined ? '' : `: ${failed.reason}`}`;
+    }
+    return;
+  }
+}
+
+const MAX_TURNS = 20;
+
+type NotedTurn = Pick<FlowTurn, 'progress' | 'trace' | 'messages'>;
+
+function note(walk: Walk, { progress, trace, messages }: NotedTurn, told: Partial<TriedStep>): void {
+  const before = walk.progress.fields;
+  const changed = Object.entries(progress.fields).filter(([name, value]) => before[name] !== value);
+  trace.forEach((entry, place) => {
+    const isLast = place === trace.length - 1;
+    const last = isLast ? messages.at(-1) : undefined;
+    walk.steps.push({
+      ...entry,
+      ...(place === 0 ? told : {}),
+      fieldsSet: isLast ? Object.fromEntries(changed) : {},
+      ...(entry.outcome === 'asked' && last !== undefined && { asked: last }),
+      ...(entry.outcome === 'gave_up' && last !== undefined && { sent: last.text }),
+    });
+  });
+}
+
+const mustNotFail = (step: EnrichmentStep): boolean =>
+  (step.kind === 'http' || step.kind === 'classify') && step.onFailure === 'fallBack';
+
+function answerOf(step: NetworkStep, response: unknown): RequestAnswer {
+  if (response === undefined) return { fields: {}, failures: ['no response was given, and nothing is called'] };
+  if (step.kind === 'classify') return labelOf(step, response);
+  const { fields, missing } = fieldsFromResponse(step, response);
+  return { fields, failures: missing.map((name) => `the response has nothing for ${name}`) };
+}
+
+/** A label, or `{label, confidence}`. */
+function labelOf(step: ClassifyStep, response: unknown): RequestAnswer {
+  const { label, confidence } = isObject(response) ? response : { label: response };
+  const known = step.labels.find((one) => one.label === label);
+  if (known === undefined) return { fields: {}, failures: ['the response is none of the labels'] };
+  if (typeof confidence !== 'number') return { fields: { [step.field]: known.label }, failures: [] };
+  const value = confidence >= (step.minConfidence ?? 0) ? known.label : step.otherwise;
+  return { fields: { [step.field]: value }, confidence, failures: [] };
+}

@@ -1,0 +1,44 @@
+/** The shape of the business hours that a flow may hold. */
+import { Type, type Static } from 'typebox';
+import { FLOW_PATTERNS } from './flow-faults.ts';
+
+const TimeOfDay = Type.String({ pattern: FLOW_PATTERNS.timeOfDay, description: 'HH:MM, or 24:00 as an end' });
+const Spans = Type.Optional(
+  Type.Array(Type.Object({ from: TimeOfDay, to: TimeOfDay }, { additionalProperties: false }), { maxItems: 10 }),
+);
+
+export const BusinessHours = Type.Object(
+  {
+    timeZone: Type.String({ maxLength: 64, description: 'IANA name, such as Europe/Berlin' }),
+    weekly: Type.Object(
+      {
+        monday: Spans,
+        tuesday: Spans,
+        wednesday: Spans,
+        thursday: Spans,
+        friday: Spans,
+        saturday: Spans,
+        sunday: Spans,
+      },
+      { additionalProperties: false, description: 'A day left out is closed' },
+    ),
+    holidays: Type.Optional(
+      Type.Array(
+        Type.Object(
+          { date: Type.String({ pattern: FLOW_PATTERNS.date }), open: Spans },
+          { additionalProperties: false, description: 'Closed all day, or open in these spans' },
+        ),
+        { maxItems: 366 },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export const Hours = Type.Record(Type.String({ pattern: FLOW_PATTERNS.fieldName }), BusinessHours, {
+  additionalProperties: false,
+  maxProperties: 10,
+  description: 'Business hours by name; conditions ask `hours.<name>.open`',
+});
+
+export type BusinessHours = Static<typeof BusinessHours>;

@@ -1,0 +1,67 @@
+import { RE2JS } from '@bufbuild/re2';
+
+/**
+ * Compiles a pattern (RE2) for the matcher that the CEL library uses too: its time grows linearly with the text, but also with the pattern, whose
+ * counted repetitions unfold. So the size of what it unfolds to is bounded, and the work of one match by size times text.
+ */
+export function compilePattern(source: string): PatternResult {
+  if (source.length > MAX_PATTERN_CHARS) {
+    return {
+      ok: false,
+      fault: `the pattern has ${source.length} characters; at most ${MAX_PATTERN_CHARS} are allowed`,
+    };
+  }
+  let compiled: RE2JS;
+  let size: number;
+  try {
+    compiled = RE2JS.compile(source);
+    size = compiled.re2().prog.numInst();
+  } catch (error) {
+    return { ok: false, fault: error instanceof Error ? error.message : String(error) };
+  }
+  if (size > MAX_PATTERN_SIZE) {
+    return { ok: false, fault: `the pattern unfolds to ${size} parts; at most ${MAX_PATTERN_SIZE} are allowed` };
+  }
+  return { ok: true, ...boundedMatcher(compiled, size) };
+}
+
+export type PatternResult = ({ readonly ok: true } & Pattern) | { readonly ok: false; readonly fault: string };
+
+export interface Pattern {
+  /** Whether it is found anywhere in the text. A text that is too long for the pattern, by `workOf`, never matches. */
+  test(text: string): boolean;
+  /** What a match may cost at most, in units of about a third of a microsecond. */
+  workOf(text: string): number;
+}
+
+/** What is wrong with a pattern, or null. */
+export function faultOfPattern(source: string): string | null {
+  const result = compilePattern(source);
+  return result.ok ? null : result.fault;
+}
+
+/** A list of some sixty words stays below it for a text of 1,000 characters, one of a dozen for the longest. */
+export const MAX_PATTERN_WORK = 500_000;
+
+const MAX_PATTERN_CHARS = 2048;
+const MAX_PATTERN_SIZE = 1000;
+/** The matcher keeps a state of about a kilobyte for up to every character that it saw. */
+const MAX_CHARS_REMEMBERED = 2048;
+
+function boundedMatcher(compiled: RE2JS, size: number): Pattern {
+  let charsSeen = 0;
+  const workOf = (text: string) => size * text.length;
+  return {
+    workOf,
+    test(text) {
+      if (workOf(text) > MAX_PATTERN_WORK) return false;
+      const found = compiled.test(text);
+      charsSeen += text.length;
+      if (charsSeen > MAX_CHARS_REMEMBERED) {
+        compiled.reset();
+        charsSeen = 0;
+      }
+      return found;
+    },
+  };
+}

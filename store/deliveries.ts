@@ -1,0 +1,299 @@
+/**
+ * What channels and webhooks must still be told, and the telling of it by any number of workers (worker/outbound.ts).
+ *
+ * - A row is there while it is pending or has failed for good; what is delivered is deleted, and the message says so from then on.
+ * - What goes to one place (a lane: a channel, or a workspace's webhooks to one host) about one conversation goes in its order: an earlier row that is
+ *   pending, claimed or not, holds up the later ones; a failed one does not. Two claims at once cannot pass over it: it stays pending until it is done.
+ * - A claim is a lease in the row. Who dies leaves it there, and the row is due again when it ends: then it is sent a second time, with the same id.
+ * - What waits behind a row that was put off is due with it, and not before. So a claim looks at what is due only, not at all that waits for a
+ *   channel that has been away for days.
+ */
+import type { Queryable } from './database.ts';
+
+export const deliveriesChannel = 'switchyard_deliveries';
+
+/** SQL that wakes the deliverers at commit; a hint only, they poll as well. */
+export const wakeDeliverersSql = `pg_notify('${deliveriesChannel}', '')`;
+
+export interface ClaimedDelivery {
+  /** Also the `webhook-id`, the same each time it is sent. */
+  readonly id: string;
+  readonly lane: string;
+  readonly workspaceId: string;
+  readonly kind: 'message' | 'webhook';
+  /** Null: the channel has none any more. */
+  readonly url: string | null;
+  /** The first is the one that counts; a second one still does. Empty: the workspace has none yet. */
+  readonly secrets: readonly string[];
+  readonly payload: Readonly<Record<string, unknown>>;
+  /** Those that failed. */
+  readonly attempts: number;
+}
+
+export interface ClaimOptions {
+  readonly claimedBy: string;
+  readonly leaseMs: number;
+  readonly maxRows: number;
+  readonly maxRowsPerLane: number;
+  /** How many of these lanes may be taken instead. */
+  readonly roomByLane: ReadonlyMap<string, number>;
+  /** The lane after which to begin; null: at the first. */
+  readonly afterLane: string | null;
+}
+
+/** In one claim; where there are more, the next one goes on behind them. */
+const maxLanes = 256;
+const firstLane = '00000000-0000-0000-0000-000000000000';
+
+/** Takes what is due, some of each lane, and tells where the next claim is to begin. */
+export async function claimDeliveries(
+  db: Queryable,
+  { claimedBy, leaseMs, maxRows, maxRowsPerLane, roomByLane, afterLane }: ClaimOptions,
+): Promise<{ readonly claimed: readonly ClaimedDelivery[]; readonly afterLane: string | null }> {
+  const { rows } = await db.query<ClaimedDelivery & { lastLane: string | null }>({
+    name: 'claim-deliveries',
+    text: claimDeliveriesSql,
+    values: [
+      claimedBy,
+      leaseMs,
+      maxRows,
+      maxRowsPerLane,
+      [...roomByLane.keys()],
+      [...roomByLane.values()],
+      afterLane ?? firstLane,
+      maxLanes,
+    ],
+  });
+  return {
+    // Where nothing is due there is one row without an id.
+    claimed: rows.filter(({ id }) => id !== null),
+    afterLane: rows[0]?.lastLane ?? null,
+  };
+}
+
+/** How a secret that was replaced goes on signing, so that a receiver can change over without losing anything. */
+const secretsSql = (row: string, name: string): string => `
+  array_remove(ARRAY[${row}.${name}, CASE WHEN ${row}.${name}_at > now() - interval '1 day' THEN ${row}.${name}_before END], NULL)`;
+
+// The recursion steps from lane to lane along the index, so it costs what there are lanes, not rows. What is locked and not taken is free again at the
+// statement's end.
+const claimDeliveriesSql = `
+  WITH RECURSIVE queue (lane, turn) AS (
+    (SELECT lane, 1 FROM deliveries WHERE state = 'pending' AND lane > $7::uuid ORDER BY lane LIMIT 1)
+    UNION ALL
+    SELECT next.lane, queue.turn + 1
+    FROM queue CROSS JOIN LATERAL (
+      SELECT d.lane FROM deliveries d WHERE d.state = 'pending' AND d.lane > queue.lane ORDER BY d.lane LIMIT 1
+    ) next
+    WHERE queue.turn < $8::int
+  ), picked AS MATERIALIZED (
+    SELECT due.* FROM queue
+    LEFT JOIN unnest($5::uuid[], $6::int[]) AS room (lane, count) ON room.lane = queue.lane
+    CROSS JOIN LATERAL (
+      SELECT d.id, d.workspace_id, d.channel_id FROM deliveries d
+      WHERE d.lane = queue.lane AND d.state = 'pending' AND d.due_at <= now()
+        AND NOT EXISTS (SELECT FROM deliveries earlier
+                        WHERE earlier.conversation_id = d.conversation_id AND earlier.lane = d.lane
+                          AND earlier.state = 'pending' AND earlier.position < d.position)
+      ORDER BY d.due_at
+      LIMIT least(coalesce(room.count, $4::int), greatest(1, $3::int / (SELECT greatest(count(*), 1) FROM queue)))
+      FOR NO KEY UPDATE OF d SKIP LOCKED
+    ) due
+    LIMIT $3::int
+  ), claimed AS (
+    UPDATE deliveries d SET claimed_by = $1, due_at = now() + $2::float8 * interval '1 ms'
+    FROM picked
+    LEFT JOIN channels c ON c.workspace_id = picked.workspace_id AND c.id = picked.channel_id
+    LEFT JOIN workspaces w ON w.id = picked.workspace_id
+    WHERE d.id = picked.id
+    RETURNING d.id, d.lane, d.workspace_id AS "workspaceId", d.kind, d.payload, d.attempts,
+      CASE d.kind WHEN 'message' THEN c.outbound_url ELSE d.url END AS url,
+      CASE d.kind WHEN 'message' THEN ${secretsSql('c', 'outbound_secret')} ELSE ${secretsSql('w', 'webhook_secret')} END AS secrets
+  )
+  SELECT claimed.*, CASE WHEN q.count = $8::int THEN q.last END AS "lastLane"
+  FROM (SELECT count(*), (array_agg(lane ORDER BY turn DESC))[1] AS last FROM queue) q LEFT JOIN claimed ON true`;
+
+/** Also what somebody else has claimed since: it has arrived, whoever says so. */
+export async function settleDelivered(db: Queryable, ids: readonly string[]): Promise<void> {
+  await db.query({ name: 'settle-delivered', text: settleDeliveredSql, values: [ids] });
+}
+
+// What is deleted first gives the transaction its id before it draws one for an event (store/events.ts).
+const settleDeliveredSql = `
+  WITH done AS (
+    DELETE FROM deliveries WHERE id = ANY ($1::uuid[])
+    RETURNING workspace_id, conversation_id, contact_id, message_id, position
+  ), marked AS (
+    UPDATE messages m SET delivery = 'delivered', delivered_at = now()
+    FROM done WHERE m.workspace_id = done.workspace_id AND m.id = done.message_id
+  )
+  INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+  SELECT workspace_id, 'message.delivered', conversation_id, contact_id, jsonb_build_object('messageId', message_id)
+  FROM done WHERE message_id IS NOT NULL ORDER BY position`;
+
+export interface FailedAttempt {
+  readonly id: string;
+  /** Shown to customers: names nothing of our own. */
+  readonly error: string;
+  /** Until the next attempt; null: there is none. */
+  readonly retryAfterMs: number | null;
+}
+
+/** What is not claimed by `claimedBy` any more is left to who has it now. */
+export async function settleFailed(
+  db: Queryable,
+  { claimedBy, attempts }: { claimedBy: string; attempts: readonly FailedAttempt[] },
+): Promise<void> {
+  await db.query({
+    name: 'settle-failed',
+    text: settleFailedSql,
+    values: [
+      claimedBy,
+      attempts.map(({ id }) => id),
+      attempts.map(({ error }) => error),
+      attempts.map(({ retryAfterMs }) => retryAfterMs),
+    ],
+  });
+}
+
+const settleFailedSql = `
+  WITH tried AS (
+    UPDATE deliveries d
+    SET attempts = least(d.attempts + 1, 32767), last_error = o.error, claimed_by = NULL,
+        state = CASE WHEN o.ms IS NULL THEN 'failed' ELSE 'pending' END,
+        due_at = now() + coalesce(o.ms, 0) * interval '1 ms'
+    FROM unnest($2::uuid[], $3::text[], $4::float8[]) AS o (id, error, ms)
+    WHERE d.id = o.id AND d.claimed_by = $1 AND d.state = 'pending'
+    RETURNING d.*
+  ), put_off AS (
+    UPDATE deliveries later SET due_at = tried.due_at
+    FROM tried
+    WHERE tried.state = 'pending' AND later.conversation_id = tried.conversation_id AND later.lane = tried.lane
+      AND later.state = 'pending' AND later.position > tried.position AND later.claimed_by IS NULL
+      AND later.due_at < tried.due_at
+  ), marked AS (
+    UPDATE messages m SET delivery = 'failed'
+    FROM tried WHERE tried.state = 'failed' AND m.workspace_id = tried.workspace_id AND m.id = tried.message_id
+  )
+  INSERT INTO events (workspace_id, type, conversation_id, contact_id, data)
+  SELECT workspace_id, 'message.delivery_failed', conversation_id, contact_id,
+         jsonb_build_object('messageId', message_id, 'attempts', attempts, 'error', last_error)
+  FROM tried WHERE state = 'failed' AND message_id IS NOT NULL ORDER BY position`;
+
+/** Gives back what was claimed and not tried to its end: another worker may take it at once. */
+export async function releaseDeliveries(
+  db: Queryable,
+  { claimedBy, ids }: { claimedBy: string; ids: readonly string[] },
+): Promise<void> {
+  await db.query({
+    name: 'release-deliveries',
+    text: `WITH released AS (
+             UPDATE deliveries SET claimed_by = NULL, due_at = now()
+             WHERE id = ANY ($2::uuid[]) AND claimed_by = $1 AND state = 'pending' RETURNING id
+           )
+           SELECT ${wakeDeliverersSql} FROM released LIMIT 1`,
+    values: [claimedBy, ids],
+  });
+}
+
+export interface DeliveryRow {
+  readonly id: string;
+  readonly kind: 'message' | 'webhook';
+  readonly state: DeliveryState;
+  readonly conversationId: string;
+  readonly contactId: string;
+  readonly messageId: string | null;
+  /** The channel's key; null for a webhook. */
+  readonly channel: string | null;
+  /** Of a webhook. */
+  readonly url: string | null;
+  readonly attempts: number;
+  readonly lastError: string | null;
+  /** Of a pending one. */
+  readonly dueAt: Date | null;
+  readonly createdAt: Date;
+}
+
+export const deliveryStates = ['pending', 'failed'] as const;
+export type DeliveryState = (typeof deliveryStates)[number];
+
+/** By id. */
+export async function listDeliveries(
+  db: Queryable,
+  options: { workspaceId: string; state: DeliveryState; after: string | null; limit: number },
+): Promise<DeliveryRow[]> {
+  const { rows } = await db.query<DeliveryRow>({
+    name: 'list-deliveries',
+    text: `${selectDeliverySql} AND d.state = $2 AND d.id > $3 ORDER BY d.id LIMIT $4`,
+    values: [options.workspaceId, options.state, options.after ?? firstLane, options.limit],
+  });
+  return rows;
+}
+
+export async function getDelivery(
+  db: Queryable,
+  { workspaceId, deliveryId }: { workspaceId: string; deliveryId: string },
+): Promise<DeliveryRow | null> {
+  const { rows } = await db.query<DeliveryRow>({
+    name: 'get-delivery',
+    text: `${selectDeliverySql} AND d.id = $2`,
+    values: [workspaceId, deliveryId],
+  });
+  return rows[0] ?? null;
+}
+
+const selectDeliverySql = `
+  SELECT d.id, d.kind, d.state, d.conversation_id AS "conversationId", d.contact_id AS "contactId", d.message_id AS "messageId",
+    c.key AS channel, d.url, d.attempts, d.last_error AS "lastError", CASE d.state WHEN 'pending' THEN d.due_at END AS "dueAt",
+    d.created_at AS "createdAt"
+  FROM deliveries d LEFT JOIN channels c ON c.workspace_id = d.workspace_id AND c.id = d.channel_id
+  WHERE d.workspace_id = $1`;
+
+/** One that has failed begins anew, before what is pending behind it; one that is pending is tried at once. One that is being tried is left alone. */
+export async function retryDelivery(
+  db: Queryable,
+  { workspaceId, deliveryId }: { workspaceId: string; deliveryId: string },
+): Promise<void> {
+  await db.query({
+    name: 'retry-delivery',
+    text: retrySql('SELECT id FROM deliveries WHERE workspace_id = $1 AND id = $2 AND claimed_by IS NULL'),
+    values: [workspaceId, deliveryId],
+  });
+}
+
+/** All that have failed, or those of one channel. @returns how many */
+export async function retryFailedDeliveries(
+  db: Queryable,
+  { workspaceId, channelId }: { workspaceId: string; channelId: string | null },
+): Promise<number> {
+  let count = 0;
+  // By id, each once: what fails again meanwhile is not taken a second time.
+  for (let after: string | null = firstLane; after !== null;) {
+    const { rows }: { rows: { count: number; last: string | null }[] } = await db.query({
+      name: 'retry-failed-deliveries',
+      text: retrySql(`SELECT id FROM deliveries
+                      WHERE workspace_id = $1 AND state = 'failed' AND id > $2 AND ($3::uuid IS NULL OR channel_id = $3)
+                      ORDER BY id LIMIT ${maxRetriedAtOnce}`),
+      values: [workspaceId, after, channelId],
+    });
+    count += rows[0]!.count;
+    after = rows[0]!.last;
+  }
+  return count;
+}
+
+const maxRetriedAtOnce = 1_000;
+
+const retrySql = (chosenSql: string): string => `
+  WITH chosen AS (${chosenSql}),
+  retried AS (
+    UPDATE deliveries d SET state = 'pending', attempts = CASE d.state WHEN 'failed' THEN 0 ELSE d.attempts END, due_at = now()
+    FROM chosen WHERE d.id = chosen.id
+    RETURNING d.workspace_id, d.id, d.message_id
+  ), marked AS (
+    UPDATE messages m SET delivery = 'pending'
+    FROM retried WHERE m.workspace_id = retried.workspace_id AND m.id = retried.message_id
+  ), rung AS (
+    SELECT ${wakeDeliverersSql} FROM retried LIMIT 1
+  )
+  SELECT count(*), max(id::text)::uuid AS last FROM retried LEFT JOIN rung ON true`;

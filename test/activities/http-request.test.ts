@@ -1,0 +1,261 @@
+import type { ServerResponse } from 'node:http';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { answerStep } from '../../activities/step-answers.ts';
+import type { HttpStep } from '../../routing/flow-schema.ts';
+import { startEnrichmentServer, type EnrichmentServer } from './enrichment-server.ts';
+import { conversationId, createQuestion, someFacts, type QuestionOptions } from './step-questions.ts';
+
+let server: EnrichmentServer;
+beforeAll(async () => void (server = await startEnrichmentServer()));
+afterAll(() => server.close());
+beforeEach(() => void server.requests.splice(0));
+
+const fields = { tier: '/customer/tier', orders: '/customer/orders' };
+
+function ask(step: Partial<HttpStep> = {}, { network, ...question }: QuestionOptions = {}) {
+  return answerStep(
+    { kind: 'http', url: `${server.url}/customer`, timeoutMs: 5_000, fields, ...step },
+    createQuestion({ ...question, network: { allowedHosts: new Set([server.host]), ...network } }),
+  );
+}
+
+type Answer = (response: ServerResponse) => void;
+
+const status =
+  (code: number, headers: Record<string, string> = {}): Answer =>
+  (response) =>
+    response.writeHead(code, headers).end('{}');
+const says =
+  (json: unknown): Answer =>
+  (response) =>
+    response.end(JSON.stringify(json));
+
+test('without more, the conversation is posted as ever, with a key by which a repetition is told', async () => {
+  expect(await ask()).toEqual({ fields: { tier: 'gold', orders: 3 }, failures: [] });
+  expect(server.requests).toMatchObject([
+    {
+      method: 'POST',
+      path: '/customer',
+      idempotencyKey: `${conversationId}/3`,
+      headers: { accept: 'application/json', 'content-type': 'application/json' },
+    },
+  ]);
+  expect(server.requests[0]!.body).toEqual({
+    conversationId,
+    contact: someFacts.contact,
+    channel: someFacts.channel,
+    text: 'Hello there',
+    fields: { known: true },
+  });
+});
+
+test('address, headers and body are filled in; in the address each value is encoded, in the body it stays a text', async () => {
+  const text = 'a/b?c=d&e#f "g" {{fields.known}} %2e';
+  await ask(
+    {
+      url: `${server.url}/customer/{{message.text}}/x?name={{contact.name}}&none={{contact.attributes.none}}`,
+      headers: { 'X-Plan': 'the {{contact.attributes.plan}} one', 'Content-Type': 'application/vnd.crm+json' },
+      body: { note: 'wrote: {{message.text}}', list: ['{{fields.known}}', 7, null], deep: { '{{x}}': true } },
+    },
+    { text },
+  );
+  expect(server.requests).toMatchObject([
+    {
+      path: `/customer/${encodeURIComponent(text)}/x?name=${encodeURIComponent('Ada & Söhne')}&none=`,
+      headers: { 'x-plan': 'the gold one', 'content-type': 'application/vnd.crm+json' },
+    },
+  ]);
+  expect(server.requests[0]!.body).toEqual({
+    note: `wrote: ${text}`,
+    list: ['true', 7, null],
+    deep: { '{{x}}': true },
+  });
+});
+
+test('a GET has no body, and the same key', async () => {
+  expect(await ask({ method: 'GET' })).toMatchObject({ fields: { tier: 'gold' } });
+  expect(server.requests).toMatchObject([{ method: 'GET', idempotencyKey: `${conversationId}/3`, body: {} }]);
+  expect(server.requests[0]!.headers).not.toHaveProperty('content-type');
+});
+
+test.each(['..', '.'])('a contact who writes %j does not lead the request elsewhere', async (text) => {
+  const answer = await ask({ url: `${server.url}/customer/{{message.text}}/orders` }, { text });
+  expect(answer).toEqual({ fields: {}, failures: ['the address of the step is none'] });
+  expect(server.requests).toEqual([]);
+});
+
+test.each(['two\r\nx-evil: 1', 'a\nb', 'snow ☃', 'nul\0'.replace('\0', '\u0001')])(
+  'a header that %j would break is not sent, and nothing else is',
+  async (text) => {
+    const answer = await ask({ headers: { 'x-text': '{{message.text}}' } }, { text });
+    expect(answer).toEqual({ fields: {}, failures: [expect.stringMatching(/cannot be sent the header x-text/)] });
+    expect(answer.failures[0]).not.toContain(text);
+    expect(server.requests).toEqual([]);
+  },
+);
+
+test.each([{ host: 'inner.example' }, { 'Content-Length': '3' }, { 'Transfer-Encoding': 'chunked' }])(
+  'a flow cannot say %j',
+  async (headers) => {
+    expect((await ask({ headers })).failures).toEqual([expect.stringContaining('cannot be sent the header')]);
+    expect(server.requests).toEqual([]);
+  },
+);
+
+test('a host that is not allowed is not asked, and a name that leads inside neither', async () => {
+  const network = { allowedHosts: new Set(['crm.example']) };
+  expect(await ask({}, { network })).toEqual({
+    fields: {},
+    failures: [`${server.host} is not among ENRICHMENT_ALLOWED_HOSTS`],
+  });
+  const localhost = server.host.replace('127.0.0.1', 'localhost');
+  const url = `http://${localhost}/customer`;
+  expect(await ask({ url }, { network: { allowedHosts: new Set([localhost]) } })).toEqual({
+    fields: {},
+    failures: [`${localhost} resolves to a private address`],
+  });
+  expect(server.requests).toEqual([]);
+  const inside = { allowedHosts: new Set([localhost]), privateCidrs: ['127.0.0.0/8', '::1/128'] };
+  expect(await ask({ url }, { network: inside })).toMatchObject({ fields: { tier: 'gold' }, failures: [] });
+});
+
+test.each([
+  ['an error of its own', [status(500), status(502)], 3],
+  ['a request to come later', [status(429)], 2],
+  ['a closed connection', [(response: ServerResponse) => void response.destroy()], 2],
+])('%s is asked again, with the same key', async (_, failures, requests) => {
+  server.answer('/flaky', ...failures, says({ customer: { tier: 'gold', orders: 1 } }));
+  expect(await ask({ url: `${server.url}/flaky` })).toEqual({ fields: { tier: 'gold', orders: 1 }, failures: [] });
+  expect(server.requests.map(({ idempotencyKey }) => idempotencyKey)).toEqual(
+    Array.from({ length: requests }, () => `${conversationId}/3`),
+  );
+});
+
+test('after its retries a step fails, and tells how often it asked; what will not change is not asked again', async () => {
+  server.answer('/down', status(503));
+  server.answer('/unknown', status(404));
+  expect((await ask({ url: `${server.url}/down`, retries: 1 })).failures).toEqual([
+    `${server.host} answered 503, at attempt 2`,
+  ]);
+  expect((await ask({ url: `${server.url}/down`, retries: 0 })).failures).toEqual([`${server.host} answered 503`]);
+  expect((await ask({ url: `${server.url}/unknown` })).failures).toEqual([`${server.host} answered 404`]);
+  expect((await ask({ url: `${server.url}/away` })).failures).toEqual([expect.stringContaining('redirect')]);
+  expect((await ask({ url: `${server.url}/text` })).failures).toEqual([`${server.host}: the answer is no JSON`]);
+  expect((await ask({ url: `${server.url}/large` })).failures).toEqual([expect.stringContaining('65536 bytes')]);
+  expect(server.requests.map(({ path }) => path)).toEqual([
+    '/down',
+    '/down',
+    '/down',
+    '/unknown',
+    '/away',
+    '/text',
+    '/large',
+  ]);
+});
+
+test('the pause that the other side asks for is kept, unless it is longer than there is time', async () => {
+  const gold = says({ customer: { tier: 'gold', orders: 1 } });
+  server.answer('/later', status(429, { 'retry-after': '1' }), gold);
+  const startedAt = performance.now();
+  expect(await ask({ url: `${server.url}/later` })).toMatchObject({ failures: [] });
+  expect(performance.now() - startedAt).toBeGreaterThan(950);
+
+  for (const after of ['3600', new Date(Date.now() + 3_600_000).toUTCString()]) {
+    server.answer('/much-later', status(429, { 'retry-after': after }), gold);
+    expect(await ask({ url: `${server.url}/much-later` })).toMatchObject({
+      fields: {},
+      failures: [`${server.host} answered 429`],
+    });
+  }
+});
+
+test('the flow’s deadline counts, whatever the step allows', async () => {
+  const startedAt = performance.now();
+  const answer = await ask({ url: `${server.url}/slow`, timeoutMs: 10_000 }, { deadline: Date.now() + 200 });
+  expect(answer).toEqual({ fields: {}, failures: [`${server.host} gave no answer in time`] });
+  expect(performance.now() - startedAt).toBeLessThan(2_000);
+  expect(await ask({}, { deadline: Date.now() - 1 })).toMatchObject({ fields: {}, failures: [expect.any(String)] });
+});
+
+test.each([
+  ['under way', '/slow'],
+  ['between two attempts', '/busy'],
+])('a worker that closes leaves a question %s to another', async (_, path) => {
+  server.answer('/busy', status(429, { 'retry-after': '10' }));
+  const closing = new AbortController();
+  const asked = ask({ url: server.url + path }, { cancelled: closing.signal }).catch((error: unknown) => error);
+  await expect.poll(() => server.requests.length).toBe(1);
+  closing.abort();
+  expect(await asked).toMatchObject({ type: 'Unavailable', nonRetryable: false });
+  expect(server.requests).toHaveLength(1);
+});
+
+test('what the answer does not tell is named', async () => {
+  expect(await ask({ fields: { tier: '/customer/tier', mood: '/customer/mood' } })).toEqual({
+    fields: { tier: 'gold' },
+    failures: [`${server.host} did not tell mood`],
+  });
+});
+
+test('an address or a body that grew too long is not sent', async () => {
+  const long = { facts: { fields: { a: 'ü'.repeat(1_000), b: 'ü'.repeat(1_000) } } };
+  expect((await ask({ url: `${server.url}/c?a={{fields.a}}&b={{fields.b}}` }, long)).failures).toEqual([
+    expect.stringContaining('8000 characters'),
+  ]);
+  expect((await ask({ body: Array.from({ length: 200 }, () => '{{fields.a}}') }, long)).failures).toEqual([
+    expect.stringContaining('larger than'),
+  ]);
+  expect(server.requests).toEqual([]);
+});
+
+const value = 'Bearer s3cret-0123456789';
+
+test('a secret is sent to its own host', async () => {
+  const secrets = { token: { host: server.host, value } };
+  const answer = await ask({ headers: { Authorization: { secret: 'token' } } }, { secrets });
+  expect(answer).toMatchObject({ fields: { tier: 'gold' }, failures: [] });
+  expect(server.requests).toMatchObject([{ headers: { authorization: value } }]);
+});
+
+test.each([
+  ['of another host', { token: { host: 'crm.example', value } }, 'there is no secret token for this host'],
+  ['of another port', { token: { host: '127.0.0.1:1', value } }, 'there is no secret token for this host'],
+  ['that is not there', {}, 'there is no secret token for this host'],
+])('with a secret %s nothing is sent', async (_, secrets, reason) => {
+  const answer = await ask({ headers: { Authorization: { secret: 'token' } } }, { secrets });
+  expect(answer).toEqual({ fields: {}, failures: [`${server.host}: ${reason}`] });
+  expect(server.requests).toEqual([]);
+});
+
+test('another workspace’s secret is none', async () => {
+  const conversation = { workspaceId: 'another', contactId: 'c', conversationId };
+  const secrets = { token: { host: server.host, value } };
+  const answer = await ask({ headers: { Authorization: { secret: 'token' } } }, { secrets, conversation });
+  expect(answer.failures).toEqual([`${server.host}: there is no secret token for this host`]);
+});
+
+test('to a host that has a name, a secret goes by https only', async () => {
+  const question = {
+    secrets: { token: { host: 'crm.example', value } },
+    network: { allowedHosts: new Set(['crm.example']) },
+  };
+  const step = { url: 'http://crm.example/', headers: { Authorization: { secret: 'token' } } };
+  expect((await ask(step, question)).failures).toEqual(['crm.example: the secret token is sent by https only']);
+});
+
+test('a secret is in no failure, and an answer that repeats it is not kept', async () => {
+  const secrets = { token: { host: server.host, value } };
+  const headers = { Authorization: { secret: 'token' } };
+  server.answer('/echo', says({ customer: { tier: `You sent ${value}`, orders: 1 } }));
+  const echoed = await ask({ url: `${server.url}/echo`, headers }, { secrets });
+  expect(echoed).toEqual({ fields: { orders: 1 }, failures: [`${server.host} repeated a secret in tier`] });
+
+  server.answer('/angry', (response) => response.writeHead(401).end(`not ${value}`));
+  for (const path of ['/angry', '/text', '/away', '/large']) {
+    const { failures } = await ask({ url: server.url + path, headers }, { secrets });
+    expect(failures).toHaveLength(1);
+    expect(failures[0]).not.toContain('s3cret');
+  }
+  const faulty = { token: { host: server.host, value: `${value}\r\n` } };
+  expect(JSON.stringify(await ask({ headers }, { secrets: faulty }))).not.toContain('s3cret');
+});

@@ -1,0 +1,137 @@
+/**
+ * `npm run bench -- flows`: what a long flow costs. Two workspaces of the same system, one by the shortest flow there can be (no step, no branch), one by
+ * five steps that stay in the house and ten branches of which the last decides. They take turns, so that whatever the machine does meets both.
+ */
+import { createApiClient } from '../support/api-client.ts';
+import type { BenchContext } from './context.ts';
+import { formatRatio, median, type ScenarioReport } from './figures.ts';
+import {
+  addUpCpu,
+  describeStep,
+  formatPercentileCells,
+  medianPercentiles,
+  summarizeStep,
+  tableCpu,
+  type StepFigures,
+} from './load-figures.ts';
+import { warmUp } from './lifecycle.ts';
+import { startLoad, type Load } from './load.ts';
+import { startStage, type Stage, type StageWorkspace } from './stage.ts';
+
+export interface FlowsOptions {
+  readonly contacts: number;
+  readonly warmUpRate: number;
+  /** Conversations a second: well below what the system can do. */
+  readonly rate: number;
+  readonly seconds: number;
+  /** How often the two take turns in one run. */
+  readonly turns: number;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export const flowsDefaults: FlowsOptions = { contacts: 60, warmUpRate: 8, rate: 15, seconds: 12, turns: 3, env: {} };
+
+const names = ['minimal', 'long'] as const;
+type Name = (typeof names)[number];
+
+export async function runFlows(bench: BenchContext, options: FlowsOptions = flowsDefaults): Promise<ScenarioReport> {
+  const stage = await startStage({ bench, workspaces: names.length, env: options.env });
+  const loads: Load[] = [];
+  try {
+    for (const [place, name] of names.entries()) {
+      const workspace = stage.workspaces[place]!;
+      await publish(stage, workspace, documents[name](workspace.teamIds[0]!));
+      loads.push(await startLoad({ ...stage, workspaces: [workspace] }, await stage.components()));
+      await warmUp(bench, loads[place]!, options);
+    }
+    const found: Record<Name, StepFigures[]> = { minimal: [], long: [] };
+    for (let turn = 1; turn <= bench.runs * options.turns; turn += 1) {
+      for (const [place, name] of names.entries()) {
+        const { rate, seconds } = options;
+        const step = { rate, seconds, leadInSeconds: 1, arrivals: 'even', thinkMs: 60 } as const;
+        found[name].push(summarizeStep(rate, await loads[place]!.run(step)));
+        bench.note(`${name}: ${describeStep(found[name].at(-1)!)}`);
+      }
+    }
+    bench.note('checking the invariants');
+    return report(found, await stage.findFaults());
+  } finally {
+    for (const load of loads) await load.stop();
+    await stage.stop();
+  }
+}
+
+async function publish(stage: Stage, { keys }: StageWorkspace, document: object): Promise<void> {
+  const api = createApiClient(stage.apiUrls[0]!, keys);
+  const { items } = await api.get('/v1/flows');
+  const [flow] = items as { id: string }[];
+  const { status, body } = await api.call('PATCH', `/v1/flows/${flow!.id}`, { document });
+  if (status !== 200) throw new Error(JSON.stringify(body));
+  await api.post(`/v1/flows/${flow!.id}/publish`);
+}
+
+const documents: Readonly<Record<Name, (teamId: string) => object>> = {
+  minimal: (teamId) => ({ enrichment: [], routing: { branches: [], otherwise: { teamId } } }),
+  long: (teamId) => ({
+    hours: {
+      office: { timeZone: 'Europe/Berlin', weekly: { monday: [{ from: '09:00', to: '17:00' }] } },
+    },
+    enrichment: [
+      { kind: 'set', field: 'origin', value: 'web' },
+      {
+        kind: 'keywords',
+        field: 'purpose',
+        rules: [
+          { value: 'billing', keywords: ['invoice', 'bill', 'payment', 'rechnung'] },
+          { value: 'delivery', keywords: ['parcel', 'delivery', 'shipping', 'paket'] },
+        ],
+        otherwise: 'general',
+      },
+      { kind: 'language', field: 'language', otherwise: 'en' },
+      { kind: 'contact', fields: { earlier: 'conversationCount', who: 'name' } },
+      { kind: 'set', field: 'urgent', value: true, when: "message.text.contains('urgent')" },
+    ],
+    routing: {
+      branches: Array.from({ length: 10 }, (_, place) => ({
+        name: `Branch ${place + 1}`,
+        when:
+          place === 9
+            ? "fields.origin == 'web'"
+            : `fields.purpose == 'no. ${place}' || (hours.office.open && fields.earlier > 1000 && message.text.contains('word ${place}'))`,
+        teamId,
+        priority: 1,
+      })),
+      otherwise: { teamId },
+    },
+  }),
+};
+
+function report(found: Readonly<Record<Name, readonly StepFigures[]>>, faults: readonly string[]): ScenarioReport {
+  const ratios = found.long.map((step, turn) => cpuOf(step) / cpuOf(found.minimal[turn]!));
+  const ratio = median(ratios);
+  const row = (name: Name) => [
+    name,
+    ...formatPercentileCells(medianPercentiles(found[name].map((step) => step.openToAssignedMs))),
+    median(found[name].map(cpuOf)).toFixed(1),
+  ];
+  const cost = tableCpu('Cost', new Map(names.map((name) => [name, found[name]])));
+  return {
+    tables: [
+      {
+        title: `A flow of 5 steps and 10 branches: ${formatRatio(ratio)} the CPU of the minimal one`,
+        columns: ['open→assigned', 'p50', 'p95', 'p99', 'CPU-ms'],
+        rows: names.map(row),
+      },
+      ...(cost === null ? [] : [cost]),
+    ],
+    figures: { ...found, ratios },
+    verdicts: [{ what: 'CPU of a long flow against the minimal one', value: ratio, bar: 1.15 }],
+    faults,
+  };
+}
+
+/** Of everything but the load generator, for one conversation from message to close. */
+function cpuOf({ cpuPerConversationMs }: StepFigures): number {
+  const { 'load generator': _, ...ours } = cpuPerConversationMs;
+  return addUpCpu(ours);
+}

@@ -1,0 +1,163 @@
+/** The examples of the guide to flows hold: each is played by HTTP against an API and a worker process, and comes out as the guide says. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { extendEnvironment } from '../../platform/config.ts';
+import { createWorkspace, type NewWorkspace } from '../../store/workspaces.ts';
+import { createApiClient } from '../support/api-client.ts';
+import { startSystem, type TestSystem } from '../support/system.ts';
+import { readFences } from './assignment-example.ts';
+import { parseExample, parseTryExample } from './flow-example.ts';
+import { startOutside, type Outside } from './flow-outside.ts';
+import { setFlowStage } from './flow-stage.ts';
+
+const fences = readFences(readFileSync(new URL('../../docs/flows.md', import.meta.url), 'utf8'));
+const examples = fences.filter(({ info }) => info === 'json example');
+const flowCommand = fileURLToPath(new URL('../../ops/flow.ts', import.meta.url));
+const trials = fences.filter(({ info }) => info === 'json try');
+
+let directory: string;
+let outside: Outside;
+let system: TestSystem;
+const workspaces = new Map<number, NewWorkspace>();
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'switchyard-flows-'));
+  outside = await startOutside();
+  const secretsFile = join(directory, 'secrets.json');
+  const env = {
+    ENRICHMENT_ALLOWED_HOSTS: outside.host,
+    PRIVATE_CIDRS_ALLOWED: '127.0.0.0/8',
+    FLOW_SECRETS_FILE: secretsFile,
+    CLASSIFY_URL: `${outside.url}/model/v1`,
+    CLASSIFY_MODEL: 'small',
+    CLASSIFY_API_KEY: 'key-of-the-model',
+  };
+  system = await startSystem({ apis: 0, workers: 0, env });
+  // The processes read the secrets when they start, and those belong to workspaces.
+  for (const { line } of examples) {
+    workspaces.set(line, await createWorkspace(system.database.pool, { name: `Line ${line}` }));
+  }
+  await writeFile(secretsFile, JSON.stringify(Object.fromEntries(examples.map(secretsOf))), { mode: 0o600 });
+  await Promise.all([system.startApi(), system.startWorker()]);
+});
+afterAll(async () => {
+  await system?.stop();
+  await outside?.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+function secretsOf({ line, text }: { line: number; text: string }) {
+  const secrets = Object.entries(parseExample(text).secrets ?? {});
+  const ofWorkspace = secrets.map(([name, value]) => [name, { host: outside.host, value }]);
+  return [workspaces.get(line)!.workspaceId, Object.fromEntries(ofWorkspace)];
+}
+
+const clientOf = ({ keys }: NewWorkspace) => ({
+  api: createApiClient(system.apis[0]!.url, keys),
+  ingestKey: keys.ingest,
+});
+
+test('every block of the guide is one that is run, or is no JSON', () => {
+  const others = fences.filter((fence) => !examples.includes(fence) && !trials.includes(fence));
+  expect(
+    others.map(({ info }) => info).filter((info) => !/^(sh|mermaid|json file|json delivered|js signature)$/.test(info)),
+  ).toEqual([]);
+});
+
+test('an example that says what nobody would run is an error', () => {
+  const example = { document: {}, story: [{ step: 'Alice writes: Hello' }] };
+  expect(parseExample(JSON.stringify(example))).toMatchObject(example);
+  for (const mistake of [
+    { documnt: {} },
+    { story: [] },
+    { story: [{ step: 'Alice writes: Hello', asigned: 'Uma' }] },
+  ]) {
+    expect(() => parseExample(JSON.stringify({ ...example, ...mistake }))).toThrow();
+  }
+});
+
+test('there is an example for every kind of step', () => {
+  const kinds = examples.flatMap(({ text }) => {
+    const { enrichment = [] } = parseExample(text).document as { enrichment?: { kind: string }[] };
+    return enrichment.map(({ kind }) => kind);
+  });
+  expect(new Set(kinds)).toEqual(new Set(['set', 'keywords', 'language', 'contact', 'ask', 'http', 'classify']));
+});
+
+describe('an example holds', () => {
+  test.each(examples.map(({ line, heading, text }) => ({ title: `${heading}, line ${line}`, line, text })))(
+    '$title',
+    async ({ line, text }) => {
+      const example = parseExample(text);
+      outside.setExample(example);
+      const stage = await setFlowStage({ ...clientOf(workspaces.get(line)!), outside }, example);
+      for (const step of example.story) await stage.play(step);
+      // Nothing came besides what the story tells.
+      const told = example.story.flatMap(({ sent = [] }) => sent);
+      expect(outside.since(0).sent.map(({ data }) => data.text)).toEqual(told);
+    },
+  );
+});
+
+test.each(trials.map(({ line, text }) => ({ line, text })))(
+  'what the guide says of a flow that is tried is so, and nobody is asked or told: line $line',
+  async ({ text }) => {
+    const { try: described, answer, ...example } = parseTryExample(text);
+    outside.setExample({});
+    const workspace = await createWorkspace(system.database.pool, { name: 'Tried' });
+    const setting = clientOf(workspace);
+    const { document } = await setFlowStage({ ...setting, outside }, example);
+    expect(await setting.api.post('/v1/flows/try', { document, ...described })).toMatchObject(answer);
+    expect(await setting.api.get('/v1/conversations')).toMatchObject({ items: [] });
+    expect(outside.requests).toEqual([]);
+  },
+);
+
+test('the file of the guide is found valid, comes out as it expects, and can be published', async () => {
+  const { keys } = await createWorkspace(system.database.pool, { name: 'Files' });
+  const { url } = system.apis[0]!;
+  const api = createApiClient(url, keys);
+  await api.post('/v1/channels', { key: 'chat', name: 'Chat' });
+  for (const name of ['Billing', 'Support']) await api.post('/v1/teams', { name });
+  const file = join(directory, 'welcome.json');
+  await writeFile(file, fences.find(({ info }) => info === 'json file')!.text);
+  const env = extendEnvironment({ SWITCHYARD_URL: url, SWITCHYARD_KEY: keys.admin });
+  for (const command of ['validate', 'try', 'publish']) {
+    // Rejects where it does not end with 0.
+    await promisify(execFile)(process.execPath, ['--import', 'tsx', flowCommand, command, file], { env });
+  }
+  expect((await api.get('/v1/flows')).items).toMatchObject([{ name: 'Welcome', publishedNumber: 1 }]);
+});
+
+test('what the channel gets looks as the guide shows it, and its signature is found right by the guide’s code', async () => {
+  const [example] = examples.map(({ text }) => parseExample(text));
+  outside.setExample(example!);
+  const workspace = await createWorkspace(system.database.pool, { name: 'Signature' });
+  const stage = await setFlowStage({ ...clientOf(workspace), outside }, example!);
+  await stage.play(example!.story[0]!);
+  const delivery = outside.requests.find(({ path }) => path.startsWith('/chat/'))!;
+
+  const shown = JSON.parse(fences.find(({ info }) => info === 'json delivered')!.text);
+  expect(shapeOf(JSON.parse(delivery.body))).toEqual(shapeOf(shown));
+  const code = join(directory, 'signature.mjs');
+  await writeFile(code, fences.find(({ info }) => info === 'js signature')!.text);
+  const { isFromSwitchyard } = await import(code);
+  expect(isFromSwitchyard(delivery.headers, delivery.body, stage.channelSecret)).toBe(true);
+  expect(isFromSwitchyard(delivery.headers, `${delivery.body} `, stage.channelSecret)).toBe(false);
+  expect(isFromSwitchyard(delivery.headers, delivery.body, `whsec_${btoa('another')}`)).toBe(false);
+  const late = { ...delivery.headers, 'webhook-timestamp': '1700000000' };
+  expect(isFromSwitchyard(late, delivery.body, stage.channelSecret)).toBe(false);
+});
+
+/** Names and kinds of all members; of a list, those of its first. */
+function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.slice(0, 1).map(shapeOf);
+  if (typeof value !== 'object' || value === null) return value === null ? null : typeof value;
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, shapeOf(member)]));
+}

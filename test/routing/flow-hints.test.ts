@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest';
+import { findFlowHints } from '../../routing/flow-hints.ts';
+
+const flowWith = (condition: string) => ({
+  trigger: { on: 'conversation.opened' as const, condition },
+  enrichment: [],
+  routing: {
+    branches: [
+      { name: 'A', when: 'true', teamId: 't1', rings: [{ afterSeconds: 1, overflowTeamId: 't2' }] },
+      {
+        name: 'B',
+        when: 'true',
+        split: [
+          { percent: 50, teamId: 't3' },
+          { percent: 50, teamId: 't1' },
+        ],
+      },
+    ],
+    otherwise: { close: true as const },
+  },
+});
+
+const hintsOf = (condition: string, before: string[], after: string[] = [], empty: [string, string][] = []) =>
+  findFlowHints(flowWith(condition), {
+    before: before.map((text, place) => ({ name: `before ${place}`, condition: text })),
+    after: after.map((text, place) => ({ name: `after ${place}`, condition: text })),
+    teamsWithoutAgents: new Map(empty),
+    reachesContacts: false,
+  });
+
+const anything = "conversation.source == 'contact'";
+
+test('a flow behind one that takes everything, or the same, never runs', () => {
+  for (const first of [anything, 'conversation.source  ==  "contact"', 'true', ' channel.key == "web" ']) {
+    expect(hintsOf("channel.key == 'web'", ['false', first]), first).toEqual([
+      expect.stringMatching(/^It never runs: the flow “before 1”/),
+    ]);
+  }
+  expect(hintsOf("channel.key == 'web'", ["channel.key == 'mail'"])).toEqual([]);
+});
+
+test('a flow that takes everything names those behind it, a few of them', () => {
+  expect(hintsOf(anything, [], ['a', 'b'])).toEqual([expect.stringMatching(/“after 0”, “after 1”\.$/)]);
+  expect(
+    hintsOf(
+      anything,
+      [],
+      Array.from({ length: 9 }, () => 'a'),
+    ),
+  ).toEqual([expect.stringMatching(/ and 4 more\.$/)]);
+  expect(hintsOf('a', [], ['b'])).toEqual([]);
+});
+
+test('teams without agents are named wherever the flow names them', () => {
+  expect(
+    hintsOf(
+      'a',
+      [],
+      [],
+      [
+        ['t2', 'Second'],
+        ['t3', 'Third'],
+        ['t4', 'Fourth'],
+      ],
+    ).map((hint) => /“(.*)”/.exec(hint)?.[1]),
+  ).toEqual(['Second', 'Third']);
+});
+
+test('a flow that asks where nothing goes out is told so', () => {
+  const ask = { kind: 'ask' as const, field: 'a', text: 'What?', timeoutSeconds: 60 };
+  const hintsWith = (reachesContacts: boolean) =>
+    findFlowHints(
+      { ...flowWith('true'), enrichment: [ask] },
+      { before: [], after: [], teamsWithoutAgents: new Map(), reachesContacts },
+    );
+  expect(hintsWith(false)).toEqual([expect.stringContaining('outboundUrl')]);
+  expect(hintsWith(true)).toEqual([]);
+});

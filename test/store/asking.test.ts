@@ -1,0 +1,275 @@
+/** Questions to the contact: what is written together, who is told of an answer, and what an answer is. */
+import type pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newId } from '../../platform/id.ts';
+import { assignManually } from '../../store/assignment.ts';
+import { executeClose, requestClose } from '../../store/closing.ts';
+import { enrichConversation } from '../../store/enriching.ts';
+import { createFlow, publishFlow } from '../../store/flows.ts';
+import { openForContact } from '../../store/opening.ts';
+import { readPhase } from '../../store/phases.ts';
+import { addReply } from '../../store/replies.ts';
+import { readStalled } from '../../store/upkeep.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { connectAnother } from './second-pool.ts';
+import { createStage } from './stage.ts';
+
+let database: TestDatabase;
+let another: pg.Pool;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  another = connectAnother(database);
+});
+afterAll(async () => {
+  await another?.end();
+  await database?.drop();
+});
+
+const ask = {
+  kind: 'ask',
+  field: 'purpose',
+  text: 'Sales or support?',
+  retryText: 'Please answer sales or support.',
+  choices: [
+    { value: 'sales', label: 'Sales' },
+    { value: 'support', label: 'Support' },
+  ],
+  maxQuestions: 2,
+  timeoutSeconds: 600,
+  settleSeconds: 0,
+};
+
+/** A conversation whose flow has just asked. */
+async function askSomebody(step: object = ask, more: readonly object[] = []) {
+  const stage = await createStage(database.pool);
+  const { workspaceId, defaultTeamId: teamId } = stage;
+  const document = { enrichment: [step, ...more], routing: { branches: [], otherwise: { teamId } } };
+  const created = await createFlow(database.pool, { workspaceId, name: 'Asking', description: '', document });
+  if (created.kind !== 'created') throw new Error(JSON.stringify(created));
+  await publishFlow(database.pool, { workspaceId, flowId: created.flow.id });
+  const contact = newId();
+  const { contactId } = await stage.write(contact);
+  const { phase } = await openForContact(database.pool, { workspaceId, contactId });
+  if (phase.kind !== 'enriching') throw new Error(phase.kind);
+  const { conversationId } = phase;
+  const key = { workspaceId, contactId, conversationId };
+  await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [workspaceId]);
+  const asked = await enrichConversation(database.pool, key);
+  return {
+    ...stage,
+    key,
+    asked,
+    say: (text: string) => stage.write(contact, { text }),
+    async row() {
+      const { rows } = await database.pool.query<Row>(
+        `SELECT state, fields, field_sources AS sources, flow_step AS step, question_count AS questions,
+                awaiting_after_sequence AS awaiting, answer_until AS until
+         FROM conversations WHERE workspace_id = $1 AND id = $2`,
+        [workspaceId, conversationId],
+      );
+      return rows[0]!;
+    },
+    async texts() {
+      const { rows } = await database.pool.query<{ text: string }>(
+        `SELECT text FROM messages WHERE workspace_id = $1 AND conversation_id = $2 AND direction = 'outbound' ORDER BY sequence`,
+        [workspaceId, conversationId],
+      );
+      return rows.map(({ text }) => text);
+    },
+    async nudges() {
+      const { rows } = await database.pool.query<{ id: number }>(
+        'SELECT id FROM outbox WHERE workspace_id = $1 AND wake_conversation_id IS NULL AND close_conversation_id IS NULL',
+        [workspaceId],
+      );
+      return rows.length;
+    },
+    /** As if the time for an answer were over. */
+    timeOut: () =>
+      database.pool.query("UPDATE conversations SET answer_until = now() - interval '1 s' WHERE id = $1", [
+        conversationId,
+      ]),
+  };
+}
+
+interface Row {
+  readonly state: string;
+  readonly fields: Record<string, unknown>;
+  readonly sources: Record<string, unknown>;
+  readonly step: number;
+  readonly questions: number;
+  readonly awaiting: number | null;
+  readonly until: Date | null;
+}
+
+test('the question is a message of the thread, and the conversation waits for what comes above it', async () => {
+  const scene = await askSomebody();
+  expect(scene.asked.phase).toEqual({
+    kind: 'asking',
+    conversationId: scene.key.conversationId,
+    waitMs: 600_000,
+  });
+  expect(await scene.row()).toMatchObject({ state: 'enriching', step: 0, questions: 1, awaiting: 2, fields: {} });
+  expect(await scene.texts()).toEqual(['Sales or support?']);
+  expect(await scene.eventsOf(scene.key.conversationId)).toEqual([
+    'conversation.opened',
+    'message.received',
+    'conversation.asked',
+    'message.sent',
+  ]);
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'asking' });
+});
+
+test('a step that comes again asks no second time, in this process or another', async () => {
+  const scene = await askSomebody();
+  for (const pool of [database.pool, another]) {
+    expect(await enrichConversation(pool, scene.key)).toMatchObject({ phase: null });
+  }
+  expect(await scene.texts()).toEqual(['Sales or support?']);
+});
+
+test('two workers that ask at once ask once', async () => {
+  const scene = await askSomebody();
+  await scene.say('hello?');
+  const turns = await Promise.all([database.pool, another].map((pool) => enrichConversation(pool, scene.key)));
+  expect(turns.filter(({ phase }) => phase !== null)).toHaveLength(1);
+  expect(await scene.texts()).toEqual(['Sales or support?', 'Please answer sales or support.']);
+  expect(await scene.row()).toMatchObject({ questions: 2, awaiting: 4 });
+});
+
+test('the answer tells the actor, becomes the field, and the flow goes on', async () => {
+  const scene = await askSomebody();
+  await scene.say('SUPPORT please');
+  expect(await scene.nudges()).toBe(1);
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'enriching' });
+  expect(await enrichConversation(database.pool, scene.key)).toMatchObject({ phase: { kind: 'routing' } });
+  expect(await scene.row()).toMatchObject({
+    state: 'routing',
+    fields: { purpose: 'support' },
+    sources: { purpose: { type: 'string', step: 0, kind: 'ask' } },
+    awaiting: null,
+    until: null,
+  });
+  expect((await scene.eventsOf(scene.key.conversationId)).slice(-2)).toEqual([
+    'conversation.answered',
+    'conversation.enriched',
+  ]);
+});
+
+test('several quick messages are one answer: the actor waits until the contact has been silent', async () => {
+  const scene = await askSomebody({ ...ask, choices: undefined, settleSeconds: 30 });
+  await scene.say('my parcel');
+  await scene.say('has not come');
+  const phase = await readPhase(database.pool, scene.key);
+  expect(phase).toMatchObject({ kind: 'asking' });
+  expect((phase as { waitMs: number }).waitMs).toBeGreaterThan(20_000);
+  expect((phase as { waitMs: number }).waitMs).toBeLessThanOrEqual(30_000);
+  expect(await enrichConversation(database.pool, scene.key)).toMatchObject({ phase: null });
+  await database.pool.query(
+    "UPDATE messages SET received_at = received_at - interval '31 s' WHERE conversation_id = $1",
+    [scene.key.conversationId],
+  );
+  await enrichConversation(database.pool, scene.key);
+  expect((await scene.row()).fields).toEqual({ purpose: 'my parcel\nhas not come' });
+});
+
+test('ten messages are enough, and an answer under way when the time is over counts', async () => {
+  const many = await askSomebody({ ...ask, choices: undefined, settleSeconds: 30 });
+  for (let i = 0; i < 10; i += 1) await many.say(`part ${i}`);
+  expect(await enrichConversation(database.pool, many.key)).toMatchObject({ phase: { kind: 'routing' } });
+  const late = await askSomebody({ ...ask, settleSeconds: 30 });
+  await late.say('sales');
+  await late.timeOut();
+  await enrichConversation(database.pool, late.key);
+  expect((await late.row()).fields).toEqual({ purpose: 'sales' });
+});
+
+test('no answer in time: the question is given up, and what comes later changes nothing and tells nobody', async () => {
+  const scene = await askSomebody({ ...ask, giveUp: { value: 'unknown', text: 'Somebody will ask you again.' } });
+  await scene.timeOut();
+  expect(await enrichConversation(database.pool, scene.key)).toMatchObject({ phase: { kind: 'routing' } });
+  expect(await scene.row()).toMatchObject({ fields: { purpose: 'unknown' }, awaiting: null });
+  expect(await scene.texts()).toEqual(['Sales or support?', 'Somebody will ask you again.']);
+  await scene.say('sales');
+  expect(await scene.nudges()).toBe(0);
+  expect((await scene.row()).fields).toEqual({ purpose: 'unknown' });
+});
+
+test('what the contact wrote before the question is no answer to it', async () => {
+  const second = { ...ask, field: 'again', text: 'And how?', choices: [{ value: 'x', label: 'Sales' }] };
+  const scene = await askSomebody(ask, [second]);
+  await scene.say('sales');
+  await enrichConversation(database.pool, scene.key);
+  expect(await scene.row()).toMatchObject({ step: 1, questions: 1, fields: { purpose: 'sales' }, awaiting: 4 });
+  expect(await enrichConversation(database.pool, scene.key)).toMatchObject({ phase: null });
+  expect(await scene.texts()).toEqual(['Sales or support?', 'And how?']);
+});
+
+test('an agent’s reply while the flow waits is no answer', async () => {
+  const scene = await askSomebody();
+  const agentId = await scene.addAgent(1);
+  const { workspaceId, conversationId } = scene.key;
+  await addReply(database.pool, { workspaceId, conversationId, agentId, text: 'sales' });
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'asking' });
+  expect(await scene.nudges()).toBe(0);
+});
+
+test('a close while the flow waits: nothing waits any more, and the next message opens the next conversation', async () => {
+  const scene = await askSomebody();
+  const { workspaceId, conversationId } = scene.key;
+  await requestClose(database.pool, { workspaceId, conversationId, agentId: null });
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'closing' });
+  const { conversationId: pending } = await scene.say('sales');
+  expect(pending).toBeNull();
+  await executeClose(database.pool, scene.key);
+  expect(await scene.row()).toMatchObject({ state: 'closed', awaiting: null });
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'pending' });
+});
+
+test('a person who takes it over while the flow waits: messages tell no actor, and the flow changes nothing', async () => {
+  const scene = await askSomebody();
+  const agentId = await scene.addAgent(1);
+  const { workspaceId, conversationId } = scene.key;
+  const to = { kind: 'agent', agentId, force: false } as const;
+  expect(await assignManually(database.pool, { workspaceId, conversationId, to, byAgentId: null })).toMatchObject({
+    kind: 'done',
+  });
+  await scene.say('sales');
+  expect(await scene.nudges()).toBe(0);
+  expect(await enrichConversation(database.pool, scene.key)).toMatchObject({ phase: null });
+  expect(await scene.row()).toMatchObject({ state: 'assigned', awaiting: null, fields: {} });
+});
+
+test('whoever waits for its contact does not stand still; half a minute after its time is over it does', async () => {
+  const scene = await askSomebody();
+  const stalled = async (afterMs: number): Promise<boolean> => {
+    const found = await readStalled(database.pool, { afterMs, maxRows: 1_000 });
+    return found.some(({ contactId }) => contactId === scene.key.contactId);
+  };
+  expect(await stalled(0)).toBe(false);
+  await database.pool.query("UPDATE conversations SET progressed_at = progressed_at - interval '1 h' WHERE id = $1", [
+    scene.key.conversationId,
+  ]);
+  expect(await stalled(30_000)).toBe(true);
+});
+
+test('a message that comes while the question is being written is either before it or its answer, never neither', async () => {
+  for (let round = 0; round < 10; round += 1) {
+    const scene = await askSomebody({ ...ask, maxQuestions: 5 });
+    await scene.say('what?');
+    await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [scene.key.workspaceId]);
+    const [, message] = await Promise.all([enrichConversation(another, scene.key), scene.say('sales')]);
+    const { state, awaiting, questions, fields } = await scene.row();
+    // It came in time to be heard with the first.
+    if (state === 'routing') {
+      expect(fields).toEqual({ purpose: 'sales' });
+      continue;
+    }
+    expect(questions).toBe(2);
+    const isAnswer = message.sequence > awaiting!;
+    // One that is below the number came before the question; one above it has told the actor.
+    if (isAnswer) expect(await scene.nudges()).toBe(1);
+    const { kind } = await readPhase(database.pool, scene.key);
+    expect(kind).toBe(isAnswer ? 'enriching' : 'asking');
+  }
+});

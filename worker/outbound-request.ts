@@ -1,0 +1,62 @@
+/** One attempt to tell a channel or a webhook, and what its outcome means. */
+import { GuardedRequestError, requestGuarded } from '../platform/guarded-request.ts';
+import { signWebhook } from '../platform/webhook-signature.ts';
+import type { ClaimedDelivery } from '../store/deliveries.ts';
+
+export type AttemptOutcome =
+  | { readonly kind: 'delivered' }
+  /** It was given up before its end. */
+  | { readonly kind: 'cancelled' }
+  | {
+      readonly kind: 'failed';
+      /** Fit for customers: names no address, and nothing that was answered. */
+      readonly error: string;
+      readonly isFinal: boolean;
+      /** The receiver's wish; null: none. */
+      readonly retryAfterMs: number | null;
+    };
+
+export interface AttemptOptions {
+  readonly privateCidrs: readonly string[];
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Any 2xx says that it has arrived. 410 says that nothing more is wanted there. */
+export async function attemptDelivery(
+  { id, url, payload, secrets }: ClaimedDelivery & { readonly url: string },
+  { privateCidrs, timeoutMs, signal }: AttemptOptions,
+): Promise<AttemptOutcome> {
+  const body = JSON.stringify(payload);
+  try {
+    const { status, headers } = await requestGuarded({
+      url,
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...signWebhook({ id, body, secrets, atMs: Date.now() }) },
+      body,
+      timeoutMs,
+      maxBytes: maxAnswerBytes,
+      cutBody: true,
+      signal,
+      allowedHosts: null,
+      privateCidrs,
+    });
+    if (status >= 200 && status <= 299) return { kind: 'delivered' };
+    const retryAfterMs = readRetryAfter(headers['retry-after']);
+    return { kind: 'failed', error: `answered ${status}`, isFinal: status === 410, retryAfterMs };
+  } catch (error) {
+    if (!(error instanceof GuardedRequestError)) throw error;
+    if (error.kind === 'cancelled') return { kind: 'cancelled' };
+    return { kind: 'failed', error: error.reason, isFinal: false, retryAfterMs: null };
+  }
+}
+
+/** What is answered is not looked at; a little is read, so that the connection can be used again. */
+const maxAnswerBytes = 4_096;
+
+/** Seconds, or a date. */
+export function readRetryAfter(value: string | undefined, nowMs = Date.now()): number | null {
+  if (value === undefined) return null;
+  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - nowMs;
+  return Number.isFinite(ms) && ms > 0 ? ms : null;
+}
