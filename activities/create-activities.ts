@@ -25,7 +25,7 @@ export function createActivities(
 ): StepActivities & NetworkActivities & WakingActivities {
   const { pool, stepPool = pool, metrics, network } = dependencies;
   const steps = createStepBatches({ pool: stepPool, metrics });
-  const enrichment = createNetworkEnrichment({ pool, metrics, network, fallBack: steps.fallBackToDefaultTeam });
+  const enrichment = createNetworkEnrichment({ pool, metrics, network });
   const activities = { ...steps, ...enrichment, ...createAdvance({ steps, metrics }) };
   return guardActivities(activities, metrics);
 }

@@ -5,13 +5,14 @@
  */
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type pg from 'pg';
-import { settleRequest, takeTurn, type FlowTurn } from '../routing/flow-interpreter.ts';
+import { settleRequest, takeTurn, type FlowTurn, type OutgoingText } from '../routing/flow-interpreter.ts';
 import type { StepTrace } from '../routing/flow-progress.ts';
 import type { Phase } from '../routing/phase.ts';
 import { readEnrichmentInputs, writeTurns, type WritableTurn } from '../store/enriching.ts';
+import { fallBack } from '../store/fallback.ts';
 import { readPhase } from '../store/phases.ts';
 import type { FlowStepInput } from '../store/step-inputs.ts';
-import type { ConversationRef, NetworkActivities, StepActivities } from '../workflows/contract.ts';
+import type { ConversationRef, NetworkActivities } from '../workflows/contract.ts';
 import type { ActivityMetrics } from './activity-metrics.ts';
 import type { NetworkAccess } from './network-access.ts';
 import { answerStep } from './step-answers.ts';
@@ -25,16 +26,10 @@ export interface NetworkEnrichmentDependencies {
   readonly pool: pg.Pool;
   readonly metrics: ActivityMetrics;
   readonly network: NetworkAccess;
-  readonly fallBack: StepActivities['fallBackToDefaultTeam'];
 }
 
 /** An enrichment that was superseded is no error: the phase in its answer tells the actor what is true now. */
-export function createNetworkEnrichment({
-  pool,
-  metrics,
-  network,
-  fallBack,
-}: NetworkEnrichmentDependencies): NetworkActivities {
+export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnrichmentDependencies): NetworkActivities {
   return {
     async enrichOverNetwork(conversation) {
       const beating = setInterval(() => heartbeat(), heartbeatMs);
@@ -51,7 +46,11 @@ export function createNetworkEnrichment({
     if (input === null || input === undefined) return readPhase(pool, conversation);
     const asked = await askOthers(conversation, input);
     if (asked.failures > 0) metrics.enrichmentFailures.inc(asked.failures);
-    if (asked.kind === 'failed') return fallBack(conversation, asked.reason);
+    if (asked.kind === 'failed') {
+      const isDone = await fallBack(pool, conversation, asked.reason, asked.messages);
+      if (isDone) metrics.fellBack.inc();
+      return readPhase(pool, conversation);
+    }
     metrics.conditionErrors.inc({ where: 'step' }, asked.turn.conditionErrors);
     const [phase] = await writeTurns(pool, [{ key: conversation, input, turn: asked.turn }]);
     return phase ?? readPhase(pool, conversation);
@@ -63,15 +62,17 @@ export function createNetworkEnrichment({
     const cancelled = cancellationSignal();
     const { flow, facts } = input;
     const trace: StepTrace[] = [];
+    const messages: OutgoingText[] = [];
     let failures = 0;
     let conditionErrors = 0;
     let { heard, progress } = input;
     for (;;) {
       const turn: FlowTurn = takeTurn(flow, facts, progress, heard);
       trace.push(...turn.trace);
+      messages.push(...turn.messages);
       conditionErrors += turn.conditionErrors;
       if (turn.kind !== 'request') {
-        return { kind: 'turn', failures, turn: { ...turn, trace, conditionErrors } };
+        return { kind: 'turn', failures, turn: { ...turn, trace, messages, conditionErrors } };
       }
       const { step } = turn;
       const position = turn.progress.step;
@@ -85,7 +86,7 @@ export function createNetworkEnrichment({
       });
       failures += answer.failures.length;
       if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
-        return { kind: 'failed', failures, reason: `step ${position} failed: ${answer.failures.join('; ')}` };
+        return { kind: 'failed', failures, messages, reason: `step ${position} failed: ${answer.failures.join('; ')}` };
       }
       const settled = settleRequest(flow, turn.progress, answer);
       trace.push(...settled.trace);
@@ -97,4 +98,9 @@ export function createNetworkEnrichment({
 
 type Asked =
   | { readonly kind: 'turn'; readonly failures: number; readonly turn: WritableTurn }
-  | { readonly kind: 'failed'; readonly failures: number; readonly reason: string };
+  | {
+      readonly kind: 'failed';
+      readonly failures: number;
+      readonly reason: string;
+      readonly messages: readonly OutgoingText[];
+    };

@@ -9,7 +9,7 @@ import {
   type FieldType,
   type PatternResult,
 } from './condition.ts';
-import { cutText, type FieldValue, type RoutingFacts } from './facts.ts';
+import { cutText, MAX_MESSAGE_TEXT_CHARS, type FieldValue, type RoutingFacts } from './facts.ts';
 import type { EnrichmentStep, FlowBranch, FlowDocument } from './flow-schema.ts';
 import { compileTemplate, fillTemplate, type TemplateResult } from './template.ts';
 
@@ -77,6 +77,12 @@ export function fillText(
 ): string {
   const result = flow.templateOf(source);
   return result.ok ? fillTemplate(result.template, facts, escape) : source;
+}
+
+/** What the contact is sent: the text filled in, and null where nothing is left of it, as of names alone that nobody knows. */
+export function fillMessage(flow: CompiledFlow, source: string, facts: RoutingFacts): string | null {
+  const text = cutText(fillText(flow, source, { facts }), MAX_MESSAGE_TEXT_CHARS).trim();
+  return text === '' ? null : text;
 }
 
 /** The fields that the steps may have set, with what they are; two steps that differ about a field leave it open. */

@@ -7,10 +7,10 @@
  * times. A step that cannot do its work, of whatever kind, is recorded as failed and left behind: the flow goes on without its fields.
  */
 import { matchAnswer } from './answer.ts';
-import { compileFlow, evaluateCompiled, fillText, type CompiledFlow } from './compiled-flow.ts';
+import { compileFlow, evaluateCompiled, fillMessage, type CompiledFlow } from './compiled-flow.ts';
 import { bindFacts, type BoundFacts } from './condition.ts';
 import { findKnownFields, foldText, type Found } from './enrichment.ts';
-import { cutText, MAX_MESSAGE_TEXT_CHARS, type Fields, type FieldValue, type RoutingFacts } from './facts.ts';
+import { cutText, type Fields, type FieldValue, type RoutingFacts } from './facts.ts';
 import { typeOfField, type FieldSource, type FlowProgress, type StepTrace } from './flow-progress.ts';
 import type { AskStep, EnrichmentStep, FlowDocument, NetworkStep } from './flow-schema.ts';
 import { findLanguageFields } from './language.ts';
@@ -217,7 +217,7 @@ function ask(turn: Turn, step: AskStep, reason?: string): Stop | null {
   const number = turn.progress.questions + 1;
   const text = textToSend(turn, number > 1 ? (step.retryText ?? step.text) : step.text);
   // A text of nothing but names, all of them unknown.
-  if (text === '') return giveUp(turn, step, 'the question has no text');
+  if (text === null) return giveUp(turn, step, 'the question has no text');
   const { step: position } = turn.progress;
   const choices = step.choices?.map(({ value, label }) => ({ value, label }));
   turn.messages.push({ text, ...(choices === undefined ? {} : { choices }), question: { step: position, number } });
@@ -256,8 +256,8 @@ function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
 
 function giveUp(turn: Turn, step: AskStep, reason: string): Stop | null {
   const { value, teamId, close, text } = step.giveUp ?? {};
-  const farewell = text === undefined ? '' : textToSend(turn, text);
-  if (farewell !== '') turn.messages.push({ text: farewell });
+  const farewell = text === undefined ? null : textToSend(turn, text);
+  if (farewell !== null) turn.messages.push({ text: farewell });
   note(turn, 'gave_up', reason);
   if (teamId !== undefined || close === true) {
     turn.progress = { ...nextStep(turn.progress), gaveUpStep: turn.progress.step };
@@ -267,8 +267,7 @@ function giveUp(turn: Turn, step: AskStep, reason: string): Stop | null {
   return moveOn(turn);
 }
 
-const textToSend = (turn: Turn, source: string): string =>
-  cutText(fillText(turn.compiled, source, { facts: factsOf(turn) }), MAX_MESSAGE_TEXT_CHARS).trim();
+const textToSend = (turn: Turn, source: string): string | null => fillMessage(turn.compiled, source, factsOf(turn));
 
 function note(turn: Turn, outcome: StepTrace['outcome'], reason?: string): void {
   const { step: position } = turn.progress;

@@ -113,7 +113,7 @@ export function skillKey({ skill, skillFromField }: SkillName): string {
 export function fillRequirements(
   { requirements = [], rings = [] }: FlowRequirements,
   fields: Fields,
-  fillText: (template: string) => string,
+  fillText: (template: string) => string | null,
 ): FilledRequirements {
   if (requirements.length === 0 && rings.length === 0) return { requirements: noRequirements, missingFields: [] };
   const missing = new Set<string>();
@@ -161,14 +161,15 @@ function skillsOf(asked: readonly Asked[]): SkillRequirement[] {
 function ringsOf(
   rings: NonNullable<FlowRequirements['rings']>,
   asked: readonly Asked[],
-  fillText: (template: string) => string,
+  fillText: (template: string) => string | null,
 ): Ring[] {
   let now = asked;
   return rings.flatMap(({ afterSeconds, relax, overflowTeamId, fallback, text, webhookUrl }): Ring[] => {
     if (overflowTeamId !== undefined) return [{ afterSeconds, kind: 'overflow', teamId: overflowTeamId }];
     if (fallback !== undefined) {
+      const filled = text === undefined ? null : fillText(text);
       const told = {
-        ...(text === undefined ? {} : { text: fillText(text) }),
+        ...(filled === null ? {} : { text: filled }),
         ...(webhookUrl === undefined ? {} : { webhookUrl }),
       };
       return [{ afterSeconds, kind: 'fallback', then: fallback, ...told }];

@@ -1,7 +1,7 @@
 import {
   compileFlow,
   evaluateCompiled,
-  fillText,
+  fillMessage,
   type CompiledBranch,
   type CompiledCondition,
   type CompiledFlow,
@@ -127,7 +127,7 @@ interface Going {
 }
 
 function goTo(destination: FlowDestination, { compiled, facts, salt }: Going): Destination {
-  const fill = (source: string) => fillText(compiled, source, { facts });
+  const fill = (source: string) => fillMessage(compiled, source, facts);
   const { text, webhookUrl = null, priority = 0, slaSeconds = null } = destination;
   const told = { text: text === undefined ? null : fill(text), webhookUrl };
   if (destination.close === true) return { kind: 'close', ...told };

@@ -76,7 +76,7 @@ const secretsSql = (row: string, name: string): string => `
   array_remove(ARRAY[${row}.${name}, CASE WHEN ${row}.${name}_at > now() - interval '1 day' THEN ${row}.${name}_before END], NULL)`;
 
 // The recursion steps from lane to lane along the index, so it costs what there are lanes, not rows. What is locked and not taken is free again at the
-// statement's end.
+// statement's end. OFFSET 0 keeps lookups by their key, also in plans made while the table was small.
 const claimDeliveriesSql = `
   WITH RECURSIVE queue (lane, turn) AS (
     (SELECT lane, 1 FROM deliveries WHERE state = 'pending' AND lane > $7::uuid ORDER BY lane LIMIT 1)
@@ -94,7 +94,7 @@ const claimDeliveriesSql = `
       WHERE d.lane = queue.lane AND d.state = 'pending' AND d.due_at <= now()
         AND NOT EXISTS (SELECT FROM deliveries earlier
                         WHERE earlier.conversation_id = d.conversation_id AND earlier.lane = d.lane
-                          AND earlier.state = 'pending' AND earlier.position < d.position)
+                          AND earlier.state = 'pending' AND earlier.position < d.position OFFSET 0)
       ORDER BY d.due_at
       LIMIT least(coalesce(room.count, $4::int), greatest(1, $3::int / (SELECT greatest(count(*), 1) FROM queue)))
       FOR NO KEY UPDATE OF d SKIP LOCKED
@@ -159,18 +159,22 @@ export async function settleFailed(
 const settleFailedSql = `
   WITH tried AS (
     UPDATE deliveries d
-    SET attempts = least(d.attempts + 1, 32767), last_error = o.error, claimed_by = NULL,
-        state = CASE WHEN o.ms IS NULL THEN 'failed' ELSE 'pending' END,
-        due_at = now() + coalesce(o.ms, 0) * interval '1 ms'
-    FROM unnest($2::uuid[], $3::text[], $4::float8[]) AS o (id, error, ms)
-    WHERE d.id = o.id AND d.claimed_by = $1 AND d.state = 'pending'
+    SET attempts = least(d.attempts + 1, 32767), last_error = ($3::text[])[array_position($2::uuid[], d.id)], claimed_by = NULL,
+        state = CASE WHEN ($4::float8[])[array_position($2::uuid[], d.id)] IS NULL THEN 'failed' ELSE 'pending' END,
+        due_at = now() + coalesce(($4::float8[])[array_position($2::uuid[], d.id)], 0) * interval '1 ms'
+    WHERE d.id = ANY ($2::uuid[]) AND d.claimed_by = $1 AND d.state = 'pending'
     RETURNING d.*
   ), put_off AS (
-    UPDATE deliveries later SET due_at = tried.due_at
-    FROM tried
-    WHERE tried.state = 'pending' AND later.conversation_id = tried.conversation_id AND later.lane = tried.lane
-      AND later.state = 'pending' AND later.position > tried.position AND later.claimed_by IS NULL
-      AND later.due_at < tried.due_at
+    UPDATE deliveries d SET due_at = later.until
+    FROM (
+      SELECT behind.id, tried.due_at AS until FROM tried CROSS JOIN LATERAL (
+        SELECT l.id FROM deliveries l
+        WHERE l.conversation_id = tried.conversation_id AND l.lane = tried.lane AND l.state = 'pending'
+          AND l.position > tried.position AND l.claimed_by IS NULL AND l.due_at < tried.due_at OFFSET 0
+      ) behind
+      WHERE tried.state = 'pending'
+    ) later
+    WHERE d.id = later.id
   ), marked AS (
     UPDATE messages m SET delivery = 'failed'
     FROM tried WHERE tried.state = 'failed' AND m.workspace_id = tried.workspace_id AND m.id = tried.message_id

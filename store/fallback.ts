@@ -1,21 +1,38 @@
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
+import type { OutgoingText } from '../routing/flow-interpreter.ts';
 import { noRequirements } from '../routing/requirements.ts';
-import { runStatement } from './database.ts';
-import type { ConversationKey } from './locks.ts';
+import { transact } from './database.ts';
+import { lockContact, type ConversationKey } from './locks.ts';
+import { sendToContact } from './outgoing.ts';
 
 /**
  * The flow failed: the conversation counts as routed to the default team, asks for nothing, is marked with the reason, and goes on to
  * assignment. Not for many at once: it is rare.
+ * @param messages what the flow has said to the contact before it failed, and nobody has sent yet
  * @returns false when it was superseded
  */
-export async function fallBack(pool: pg.Pool, key: ConversationKey, reason: string): Promise<boolean> {
-  const { rows } = await runStatement(pool, {
-    name: 'fall-back',
-    text: fallBackSql,
-    values: [key.workspaceId, key.conversationId, reason, JSON.stringify(noRequirements), newId()],
+export async function fallBack(
+  pool: pg.Pool,
+  key: ConversationKey,
+  reason: string,
+  messages: readonly OutgoingText[] = [],
+): Promise<boolean> {
+  return transact(pool, async (tx) => {
+    if (messages.length > 0) await lockContact(tx, key.workspaceId, key.contactId);
+    const { rowCount } = await tx.query({
+      name: 'fall-back',
+      text: fallBackSql,
+      values: [key.workspaceId, key.conversationId, reason, JSON.stringify(noRequirements), newId()],
+    });
+    if (rowCount !== 1) return false;
+    await sendToContact(
+      tx,
+      key,
+      messages.map(({ text }) => ({ text, agentId: null })),
+    );
+    return true;
   });
-  return rows.length === 1;
 }
 
 const fallBackSql = `

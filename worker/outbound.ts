@@ -222,7 +222,8 @@ function createErrands(
     if (outcome.kind === 'cancelled') return releaseDeliveries(pool, { claimedBy, ids: [id] });
     if (outcome.kind === 'delivered') {
       await settlements.add({ id, failed: null });
-      return void metrics.deliveries.inc({ outcome: 'delivered' });
+      metrics.deliveries.inc({ outcome: 'delivered' });
+      return;
     }
     const { error, isFinal, retryAfterMs: wishedMs } = outcome;
     const delayMs = isFinal ? undefined : delays[attempts];

@@ -173,6 +173,12 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       },
     );
 
+    await app.register(secretRoutes(pool));
+  };
+}
+
+function secretRoutes(pool: ApiDeps['pool']): FastifyPluginAsyncTypebox {
+  return async (app) => {
     app.post(
       '/channels/:id/rotate-secret',
       {

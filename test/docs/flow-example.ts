@@ -68,7 +68,7 @@ export type Example = Static<typeof Example>;
 
 /** What is told beforehand by `POST /v1/flows/try`, and a part of its answer. */
 const TryExample = Obj({ ...setting, try: Body, answer: Body });
-export type TryExample = Static<typeof TryExample>;
+type TryExample = Static<typeof TryExample>;
 
 /** Who says nothing of teams and agents means one who may take it all. */
 const plain = { teams: { Support: {} }, agents: [{ name: 'Uma', team: 'Support', capacity: 10 }] };

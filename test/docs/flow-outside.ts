@@ -7,7 +7,7 @@ import type { Example } from './flow-example.ts';
 
 export type Outside = Awaited<ReturnType<typeof startOutside>>;
 
-export interface Sent {
+interface Sent {
   readonly type: string;
   readonly data: { readonly text: string; readonly contact: { readonly externalIds: readonly string[] } };
 }

@@ -6,7 +6,7 @@ import type { RecordedRequest } from '../support/recording-server.ts';
 import { parseHours, type Example, type IsOpen, type Step } from './flow-example.ts';
 import type { Outside } from './flow-outside.ts';
 
-export interface FlowSetting {
+interface FlowSetting {
   readonly api: ApiClient;
   readonly ingestKey: string;
   readonly outside: Outside;
@@ -88,15 +88,15 @@ export async function setFlowStage({ api, ingestKey, outside }: FlowSetting, exa
   }
 
   const deeds: Record<string, (...words: string[]) => Promise<void>> = {
-    '(\\w+) writes: (.+)': (name, text) => write(name!, text!),
+    '(\\w+) writes: (.+)': (name, text) => write(name, text),
     '(\\w+) writes nothing': async () => {},
     '(\\w+) closes the conversation of (\\w+)(?: as (\\w+))?': async (agent, name, category) => {
-      const { id } = await conversationOf(name!);
-      const by = agent === 'somebody' ? {} : { agentId: idIn(agents, agent!) };
+      const { id } = await conversationOf(name);
+      const by = agent === 'somebody' ? {} : { agentId: idIn(agents, agent) };
       await api.post(`/v1/conversations/${id}/close`, { ...by, ...(category && { category }) });
     },
     'the hours become: (.+)': async (words) => {
-      await insist('PATCH', `/v1/flows/${flowId}`, { document: documentAt(parseHours(words!)) });
+      await insist('PATCH', `/v1/flows/${flowId}`, { document: documentAt(parseHours(words)) });
       await api.post(`/v1/flows/${flowId}/publish`);
     },
     'https://crm.example.com goes down': async () => outside.goDown(),

@@ -135,24 +135,42 @@ test('the file of the guide is found valid, comes out as it expects, and can be 
   expect((await api.get('/v1/flows')).items).toMatchObject([{ name: 'Welcome', publishedNumber: 1 }]);
 });
 
-test('what the channel gets looks as the guide shows it, and its signature is found right by the guide’s code', async () => {
-  const [example] = examples.map(({ text }) => parseExample(text));
-  outside.setExample(example!);
-  const workspace = await createWorkspace(system.database.pool, { name: 'Signature' });
-  const stage = await setFlowStage({ ...clientOf(workspace), outside }, example!);
-  await stage.play(example!.story[0]!);
-  const delivery = outside.requests.find(({ path }) => path.startsWith('/chat/'))!;
+describe('what is sent', () => {
+  const isFromSwitchyard = async (...args: unknown[]): Promise<boolean> => {
+    const code = join(directory, 'signature.mjs');
+    await writeFile(code, fences.find(({ info }) => info === 'js signature')!.text);
+    return (await import(code)).isFromSwitchyard(...args);
+  };
 
-  const shown = JSON.parse(fences.find(({ info }) => info === 'json delivered')!.text);
-  expect(shapeOf(JSON.parse(delivery.body))).toEqual(shapeOf(shown));
-  const code = join(directory, 'signature.mjs');
-  await writeFile(code, fences.find(({ info }) => info === 'js signature')!.text);
-  const { isFromSwitchyard } = await import(code);
-  expect(isFromSwitchyard(delivery.headers, delivery.body, stage.channelSecret)).toBe(true);
-  expect(isFromSwitchyard(delivery.headers, `${delivery.body} `, stage.channelSecret)).toBe(false);
-  expect(isFromSwitchyard(delivery.headers, delivery.body, `whsec_${btoa('another')}`)).toBe(false);
-  const late = { ...delivery.headers, 'webhook-timestamp': '1700000000' };
-  expect(isFromSwitchyard(late, delivery.body, stage.channelSecret)).toBe(false);
+  /** The first step of the first example with these words, and what was sent to a path meanwhile. */
+  async function playFirst(words: string, path: string) {
+    const example = parseExample(examples.find(({ text }) => text.includes(words))!.text);
+    outside.setExample(example);
+    const workspace = await createWorkspace(system.database.pool, { name: 'Signature' });
+    const setting = clientOf(workspace);
+    const { webhookSecret } = await setting.api.post('/v1/workspace/rotate-webhook-secret');
+    const stage = await setFlowStage({ ...setting, outside }, example);
+    await stage.play(example.story[0]!);
+    const { headers, body } = outside.requests.find((request) => request.path.startsWith(path))!;
+    return { headers, body, webhookSecret, channelSecret: stage.channelSecret };
+  }
+
+  test('to the channel looks as the guide shows it, and the guide’s code finds its signature right', async () => {
+    const { headers, body, channelSecret } = await playFirst('"ask"', '/chat/');
+    const shown = JSON.parse(fences.find(({ info }) => info === 'json delivered')!.text);
+    expect(shapeOf(JSON.parse(body))).toEqual(shapeOf(shown));
+    expect(await isFromSwitchyard(headers, body, channelSecret)).toBe(true);
+    expect(await isFromSwitchyard(headers, `${body} `, channelSecret)).toBe(false);
+    expect(await isFromSwitchyard(headers, body, `whsec_${btoa('another')}`)).toBe(false);
+    const late = { ...headers, 'webhook-timestamp': '1700000000' };
+    expect(await isFromSwitchyard(late, body, channelSecret)).toBe(false);
+  });
+
+  test('as a webhook of a flow is signed with the secret of the workspace', async () => {
+    const { headers, body, webhookSecret, channelSecret } = await playFirst('/billing"', '/hooks.example.com/');
+    expect(await isFromSwitchyard(headers, body, webhookSecret)).toBe(true);
+    expect(await isFromSwitchyard(headers, body, channelSecret)).toBe(false);
+  });
 });
 
 /** Names and kinds of all members; of a list, those of its first. */

@@ -233,7 +233,8 @@ test('what was stored before messages had partitions is all there after the migr
   const { rows: files } = await client.query(`SELECT relfilenode FROM pg_class WHERE relname = 'messages'`);
   await migrate(url);
   const after = await client.query('SELECT * FROM messages ORDER BY id');
-  expect(after.rows).toEqual(before.rows);
+  // Later migrations have added what is empty.
+  expect(after.rows).toMatchObject(before.rows);
   expect(after.rows).toHaveLength(3);
   // Not rewritten: the same file.
   const { rows: filesNow } = await client.query(`SELECT relfilenode FROM pg_class WHERE relname = 'messages_before'`);

@@ -53,6 +53,7 @@ test('nothing pending opens nothing, for a known contact and for one that does n
     expect(await openForContact(database.pool, { workspaceId, contactId })).toEqual({
       phase: { kind: 'idle' },
       opened: false,
+      triggerErrors: 0,
     });
   }
   expect(await stage.conversationsOf(ref.contactId)).toHaveLength(1);
@@ -62,7 +63,7 @@ test('a contact of another workspace is not opened', async () => {
   const other = await createStage(database.pool);
   const { contactId } = await stage.write(newId());
   const result = await openForContact(database.pool, { workspaceId: other.workspaceId, contactId });
-  expect(result).toEqual({ phase: { kind: 'idle' }, opened: false });
+  expect(result).toEqual({ phase: { kind: 'idle' }, opened: false, triggerErrors: 0 });
   expect(await stage.conversationsOf(contactId)).toEqual([]);
 });
 

@@ -9,8 +9,18 @@ import { createPool } from '../../platform/pool.ts';
 import { assignManually, assignRouted } from '../../store/assignment.ts';
 import { setPresence } from '../../store/agents.ts';
 import { executeClose, requestClose } from '../../store/closing.ts';
+import { findChannelId, updateChannel } from '../../store/channels.ts';
 import { getContact, listContacts } from '../../store/contacts.ts';
 import { getConversation, listConversations, listDecisions } from '../../store/conversations.ts';
+import {
+  claimDeliveries,
+  listDeliveries,
+  releaseDeliveries,
+  retryDelivery,
+  retryFailedDeliveries,
+  settleDelivered,
+  settleFailed,
+} from '../../store/deliveries.ts';
 import { readDue, settleDue } from '../../store/due-clocks.ts';
 import { createEventFeed } from '../../store/events.ts';
 import { createFlow, publishFlow } from '../../store/flows.ts';
@@ -47,13 +57,15 @@ const largeTables = [
   'messages',
   'message_keys',
   'outbox',
+  'deliveries',
   'events',
   'decisions',
 ];
 
 /** These tell how long a queue is and since when, once in five seconds and by one worker; in health there is hardly anything in it. */
 const isAllowed = (scan: string, text: string): boolean =>
-  scan.includes('on outbox') && /SELECT count\(\*\) FROM outbox|min\(created_at\)/.test(text);
+  (scan.includes('on outbox') && /SELECT count\(\*\) FROM outbox|min\(created_at\)/.test(text)) ||
+  (scan.includes('on deliveries') && /SELECT state, count\(\*\) FROM deliveries|min\(created_at\)/.test(text));
 
 let database: TestDatabase;
 let stage: Stage;
@@ -65,6 +77,7 @@ beforeAll(async () => {
   record(database.pool);
   stage = await createStage(database.pool);
   await live(stage);
+  await ask(await createStage(database.pool));
   await doRounds(database.pool);
   await enlarge(database.pool);
 }, 120_000);
@@ -295,6 +308,59 @@ async function live({ pool, workspaceId, defaultTeamId, ...scene }: Stage): Prom
     to: { kind: 'queue' },
     byAgentId: null,
   });
+}
+
+/** A flow that asks the contact twice, with a channel to which questions and the text of the branch are delivered. */
+async function ask({ pool, workspaceId, defaultTeamId: teamId, ...scene }: Stage): Promise<void> {
+  const channelId = await findChannelId(pool, { workspaceId, key: 'web' });
+  await updateChannel(pool, { workspaceId, channelId: channelId!, outboundUrl: 'https://channel.example/' });
+  const step = {
+    kind: 'ask',
+    field: 'purpose',
+    text: 'Why?',
+    choices: [{ value: 'x', label: 'X' }],
+    timeoutSeconds: 5,
+  };
+  const document = {
+    trigger: { on: 'conversation.opened', condition: "message.text == 'ask me'" },
+    enrichment: [
+      { kind: 'contact', fields: { earlier: 'conversationCount' } },
+      { ...step, settleSeconds: 0 },
+    ],
+    routing: {
+      branches: [{ name: 'Busy', when: 'team.waiting > 1000', teamId }],
+      otherwise: { teamId, text: 'One moment', webhookUrl: 'https://hooks.example.com/' },
+    },
+  };
+  const flow = await createFlow(pool, { workspaceId, name: 'Asking', description: '', document });
+  if (flow.kind !== 'created') throw new Error(JSON.stringify(flow));
+  await publishFlow(pool, { workspaceId, flowId: flow.flow.id });
+  const contact = newId();
+  const { contactId } = await scene.write(contact, { text: 'ask me' });
+  const { phase } = await openForContact(pool, { workspaceId, contactId });
+  if (phase.kind !== 'enriching') throw new Error(phase.kind);
+  const key = { workspaceId, contactId, conversationId: phase.conversationId };
+  await enrichConversation(pool, key);
+  for (const text of ['what?', 'x']) {
+    await scene.write(contact, { text });
+    await readPhase(pool, key);
+    await enrichConversation(pool, key);
+  }
+  if ((await routeByFlow(pool, key)) === null) throw new Error('not routed');
+  await deliver(pool, workspaceId);
+}
+
+/** One delivery succeeds, one is given up and tried again, the rest is left. */
+async function deliver(pool: pg.Pool, workspaceId: string): Promise<void> {
+  const claimedBy = newId();
+  const claim = { claimedBy, leaseMs: 30_000, maxRows: 10, maxRowsPerLane: 10, roomByLane: new Map(), afterLane: null };
+  const [first, second, ...others] = (await claimDeliveries(pool, claim)).claimed;
+  await settleDelivered(pool, [first!.id]);
+  await settleFailed(pool, { claimedBy, attempts: [{ id: second!.id, error: 'gone', retryAfterMs: null }] });
+  await releaseDeliveries(pool, { claimedBy, ids: others.map(({ id }) => id) });
+  await listDeliveries(pool, { workspaceId, state: 'failed', after: null, limit: 50 });
+  await retryDelivery(pool, { workspaceId, deliveryId: second!.id });
+  await retryFailedDeliveries(pool, { workspaceId, channelId: null });
 }
 
 /** What workers do for all: relay, clocks, house timer. */

@@ -23,7 +23,14 @@ test('every table but the few that serve all workspaces begins its key with the 
                        WHERE i.indrelid = t.oid AND i.indisprimary AND a.attname = 'workspace_id')
      ORDER BY 1`,
   );
-  expect(rows.map((row) => row.name)).toEqual(['keys', 'leases', 'outbox', 'schema_migrations', 'workspaces']);
+  expect(rows.map((row) => row.name)).toEqual([
+    'deliveries',
+    'keys',
+    'leases',
+    'outbox',
+    'schema_migrations',
+    'workspaces',
+  ]);
 });
 
 test('every foreign key carries the workspace, so no row can point into another one', async () => {

@@ -25,12 +25,12 @@ const readOne = async (teamId: string, db: Queryable = database.pool) =>
 /** Counts the statements, and lets them be refused. */
 function createCounter() {
   const state = { count: 0, refuses: false };
-  const db = {
+  const db: Queryable = {
     query: (statement: never) => {
       state.count += 1;
       return state.refuses ? Promise.reject(new Error('refused')) : database.pool.query(statement);
     },
-  } as unknown as Queryable;
+  };
   return { state, db };
 }
 

@@ -15,7 +15,7 @@ export interface FlowHouse {
   publish(document: FlowOf): Promise<string>;
   say(contact: string, text: string, externalId?: string): Promise<ApiAnswer<Json>>;
   /** The one that the contact opened last; undefined before there is one. */
-  conversationOf(contact: string): Promise<Json | undefined>;
+  conversationOf(contact: string): Promise<Json>;
   /** Waits until it has these members. */
   conversationWith(contact: string, members: object): Promise<Json>;
   messagesOf(contact: string): Promise<Json[]>;
@@ -26,7 +26,7 @@ export interface TeamIds {
   readonly support: string;
 }
 
-export type FlowOf = (teams: TeamIds) => object;
+type FlowOf = (teams: TeamIds) => object;
 
 // Answers are asserted on by the tests; a type for each would only repeat the contract.
 type Json = any;
@@ -45,7 +45,7 @@ export async function createFlowHouse(
   await api.post(`/v1/flows/${flow.id}/publish`);
   const contactIds = new Map<string, string>();
 
-  async function conversationOf(contact: string): Promise<Json | undefined> {
+  async function conversationOf(contact: string): Promise<Json> {
     const { items } = await api.get(`/v1/conversations?contactId=${contactIds.get(contact)!}`);
     return items.toSorted((one: { id: string }, other: { id: string }) => (one.id < other.id ? 1 : -1))[0];
   }

@@ -160,6 +160,48 @@ test('what is said at giving up is sent, also where the flow then asks another s
   await assertSound(house);
 });
 
+test('a step that gives up with a close says so, closes, and the next message begins anew', async () => {
+  const house = await askedHouse({ maxQuestions: 1, giveUp: { close: true, text: goodbye } });
+  await house.say('alice', 'My bicycle');
+  const closed = await house.conversationWith('alice', { state: 'closed' });
+  expect(closed).toMatchObject({ teamId: null, closing: { reason: 'flow' } });
+  expect(await delivered(2)).toEqual([question, goodbye]);
+  await house.say('alice', 'Hello again');
+  expect(await delivered(3)).toEqual([question, goodbye, question]);
+  await assertSound(house);
+});
+
+test('a text that comes to nothing is not sent', async () => {
+  const house = await houseOf((teams) => ({
+    routing: { branches: [], otherwise: { teamId: teams.support, text: '{{contact.attributes.greeting}}' } },
+  }));
+  await house.say('alice', 'Hello');
+  await house.conversationWith('alice', { state: 'assigned' });
+  expect(await house.messagesOf('alice')).toHaveLength(1);
+});
+
+test('two questions with another system between them: each is asked once, and each takes its own answer', async () => {
+  const house = await houseOf((teams) => {
+    const { enrichment, routing } = asking()(teams);
+    const http = { kind: 'http', url: `${channel.url}/customers`, timeoutMs: 1_000, fields: { tier: '/tier' } };
+    const order = { kind: 'ask', field: 'order', text: 'Which order?', timeoutSeconds: 600, settleSeconds: 0 };
+    return { enrichment: [...enrichment, http, order], routing };
+  });
+  await house.say('alice', 'Hello');
+  await delivered(1);
+  await house.say('alice', 'Sales');
+  expect(await delivered(2)).toEqual([question, 'Which order?']);
+  await house.say('alice', 'Support AB-1');
+  const conversation = await house.conversationWith('alice', { state: 'assigned' });
+  expect(conversation).toMatchObject({
+    teamId: house.teams.sales,
+    fields: { purpose: 'sales', order: 'Support AB-1' },
+    fieldSources: { purpose: { step: 0 }, order: { step: 2, kind: 'ask' } },
+  });
+  expect(textsSent()).toEqual([question, 'Which order?']);
+  await assertSound(house);
+});
+
 test('an answer that is delivered twice counts once', async () => {
   const house = await askedHouse();
   const externalId = randomUUID();

@@ -82,7 +82,7 @@ const messageOf = async (messageId: string) =>
   (await getMessage(database.pool, { workspaceId: stage.workspaceId, messageId }))!;
 const stateOf = async (messageId: string) => (await messageOf(messageId)).delivery;
 const untilState = (messageId: string, state: string) =>
-  eventually(`${state}`, async () => (await stateOf(messageId)) === state);
+  eventually(state, async () => (await stateOf(messageId)) === state);
 const listed = (state: 'pending' | 'failed') =>
   listDeliveries(database.pool, { workspaceId: stage.workspaceId, state, after: null, limit: 100 });
 
