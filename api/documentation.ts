@@ -12,6 +12,7 @@ const tags = [
   { name: 'Flows', description: 'How conversations are enriched and routed' },
   { name: 'Events', description: 'Everything that happens, in order' },
   { name: 'Channels', description: 'Where contacts write' },
+  { name: 'Deliveries', description: 'What channels and webhooks are still to be told' },
   { name: 'Workspace', description: 'Rules that hold for all teams' },
   { name: 'Keys', description: 'Who may call this API' },
   { name: 'Health', description: 'For load balancers and operators' },
