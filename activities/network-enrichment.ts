@@ -9,7 +9,7 @@ import { settleRequest, takeTurn, type FlowTurn, type OutgoingText } from '../ro
 import type { StepTrace } from '../routing/flow-progress.ts';
 import type { Phase } from '../routing/phase.ts';
 import { readEnrichmentInputs, writeTurns, type WritableTurn } from '../store/enriching.ts';
-import { fallBack } from '../store/fallback.ts';
+import { fallBack, type FailedTurn } from '../store/fallback.ts';
 import { readPhase } from '../store/phases.ts';
 import type { FlowStepInput } from '../store/step-inputs.ts';
 import type { ConversationRef, NetworkActivities } from '../workflows/contract.ts';
@@ -47,7 +47,7 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
     const asked = await askOthers(conversation, input);
     if (asked.failures > 0) metrics.enrichmentFailures.inc(asked.failures);
     if (asked.kind === 'failed') {
-      const isDone = await fallBack(pool, conversation, asked.reason, asked.messages);
+      const isDone = await fallBack(pool, conversation, asked.reason, { ...asked, version: input.version });
       if (isDone) metrics.fellBack.inc();
       return readPhase(pool, conversation);
     }
@@ -86,7 +86,9 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
       });
       failures += answer.failures.length;
       if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
-        return { kind: 'failed', failures, messages, reason: `step ${position} failed: ${answer.failures.join('; ')}` };
+        const reason = `step ${position + 1} failed: ${answer.failures.join('; ')}`;
+        trace.push({ position, kind: step.kind, outcome: 'failed', reason: answer.failures.join('; ') });
+        return { kind: 'failed', failures, reason, messages, progress: turn.progress, trace };
       }
       const settled = settleRequest(flow, turn.progress, answer);
       trace.push(...settled.trace);
@@ -98,9 +100,4 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
 
 type Asked =
   | { readonly kind: 'turn'; readonly failures: number; readonly turn: WritableTurn }
-  | {
-      readonly kind: 'failed';
-      readonly failures: number;
-      readonly reason: string;
-      readonly messages: readonly OutgoingText[];
-    };
+  | (Omit<FailedTurn, 'version'> & { readonly kind: 'failed'; readonly failures: number; readonly reason: string });

@@ -100,7 +100,7 @@ export async function writeCloseRequest(
 export async function closeInactive(pool: pg.Pool, key: ConversationKey): Promise<boolean> {
   const { workspaceId, contactId, conversationId } = key;
   return transact(pool, async (tx) => {
-    await lockContact(tx, workspaceId, contactId);
+    await lockContact(tx, { workspaceId, contactId });
     const held = await holdConversation(tx, workspaceId, conversationId);
     if (held === null) return false;
     const { lock, conversation } = held;

@@ -12,12 +12,12 @@ import type pg from 'pg';
 import { newId } from '../platform/id.ts';
 import { takeTurn, type FlowTurn } from '../routing/flow-interpreter.ts';
 import { needsHistory } from '../routing/flow-document.ts';
-import type { StepTrace } from '../routing/flow-progress.ts';
 import type { Phase } from '../routing/phase.ts';
 import { runStatement, transact } from './database.ts';
 import { lockContact, type ConversationKey } from './locks.ts';
 import { sendToContact } from './outgoing.ts';
 import { handOnInput, readContactHistories, readStepInputs, type FlowStepInput } from './step-inputs.ts';
+import { answeredIn, failuresOf, recordOf } from './turn-records.ts';
 
 export interface Enriched {
   /** Null where it was superseded, or somebody else held one of several. */
@@ -86,7 +86,7 @@ export async function writeTurns(pool: pg.Pool, turns: readonly TakenTurn[]): Pr
   const phases: (Phase | null)[] = [];
   for (const taken of turns) {
     const { key, turn } = taken;
-    if (!isSilent(turn)) phases.push(await writeSpokenTurn(pool, taken));
+    if (!isSilent(turn)) phases.push(await writeSpokenTurn(pool, taken, { skipHeld: turns.length > 1 }));
     else phases.push(done.has(key.conversationId) ? phaseAfter(taken) : null);
   }
   return phases;
@@ -132,22 +132,6 @@ async function writeSilentTurns(pool: pg.Pool, turns: readonly TakenTurn[]): Pro
   return written;
 }
 
-/** For people, at `GET /v1/conversations/{id}/decisions`. */
-const recordOf = ({ progress: { fields }, trace }: WritableTurn) => ({
-  fields,
-  failures: failuresOf(trace),
-  steps: trace,
-});
-
-const failuresOf = (trace: readonly StepTrace[]): string[] =>
-  trace.filter(({ outcome }) => outcome === 'failed').map(({ kind, reason }) => reason ?? `${kind} failed`);
-
-/** How the question that was open came to its end, if it did. */
-function answeredIn(trace: readonly StepTrace[]): { step: number; outcome: string } | null {
-  const ended = trace.find(({ outcome }) => outcome === 'answered' || outcome === 'gave_up');
-  return ended === undefined ? null : { step: ended.position, outcome: ended.outcome };
-}
-
 const enrichSql = (locking: string): string => `
   WITH made AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::jsonb[], $5::jsonb[], $6::smallint[], $7::smallint[], $8::uuid[],
@@ -184,11 +168,17 @@ const writeEnrichmentSql = enrichSql('');
 const writeEnrichmentsSql = enrichSql('SKIP LOCKED');
 
 /** A turn that sends something to the contact: a question, or what is said at giving up. */
-async function writeSpokenTurn(pool: pg.Pool, taken: TakenTurn): Promise<Phase | null> {
-  const { key, turn } = taken;
+async function writeSpokenTurn(
+  pool: pg.Pool,
+  taken: TakenTurn,
+  { skipHeld }: { readonly skipHeld: boolean },
+): Promise<Phase | null> {
+  const { key, input, turn } = taken;
   const written = await transact(pool, async (tx) => {
-    const contact = await lockContact(tx, key.workspaceId, key.contactId);
+    const contact = await lockContact(tx, key, { skipHeld });
     if (contact === null) return false;
+    // More of the answer has come since it was read: below the number of the next question nobody would ever look at it.
+    if (input.progress.questions > 0 && contact.lastSequence > input.lastSequence) return false;
     const { rowCount } = await tx.query({
       name: 'write-spoken-turn',
       text: writeSpokenTurnSql,

@@ -30,11 +30,16 @@ export interface ContactLock {
   readonly lastSequence: number;
 }
 
-export async function lockContact(tx: Queryable, workspaceId: string, contactId: string): Promise<ContactLock | null> {
+/** @param skipHeld null also for one that somebody else holds: who acts for several does not wait for one of them */
+export async function lockContact(
+  tx: Queryable,
+  { workspaceId, contactId }: ContactKey,
+  { skipHeld = false }: { readonly skipHeld?: boolean } = {},
+): Promise<ContactLock | null> {
   const { rows } = await tx.query<ContactLock>({
-    name: 'lock-contact',
+    name: skipHeld ? 'lock-contact-unless-held' : 'lock-contact',
     text: `SELECT open_conversation_id AS "openConversationId", last_sequence AS "lastSequence"
-           FROM contacts WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE`,
+           FROM contacts WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE ${skipHeld ? 'SKIP LOCKED' : ''}`,
     values: [workspaceId, contactId],
   });
   return rows[0] ?? null;

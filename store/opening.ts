@@ -115,7 +115,8 @@ function handOn(draft: Draft): void {
   if (flow.kind !== 'flow') return;
   const { id: flowVersionId, number: flowVersionNumber, document } = flow.version;
   const input = { version: 1, flow: document, flowVersionId, flowVersionNumber, facts: pending.facts };
-  const start = { progress: noProgress, heard: { kind: 'nothing' } } as const;
+  const { lastSequence } = pending;
+  const start = { progress: noProgress, heard: { kind: 'nothing' }, lastSequence } as const;
   handOnInput(conversationId, { state: stateOf(draft), input: { ...input, ...start } });
 }
 
@@ -233,7 +234,7 @@ export async function openByUser(
 ): Promise<OpenByUserResult> {
   const { workspaceId, contactId, to } = request;
   return transact(pool, async (tx): Promise<OpenByUserResult> => {
-    const contact = await lockContact(tx, workspaceId, contactId);
+    const contact = await lockContact(tx, { workspaceId, contactId });
     if (contact === null) return { kind: 'unknown_contact' };
     if (contact.openConversationId !== null)
       return { kind: 'already_open', conversationId: contact.openConversationId };

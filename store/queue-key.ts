@@ -16,9 +16,9 @@ export function queueKeyOf({ slaSeconds, ...asked }: QueueKeyFacts & { readonly 
 
 /** SQL for the target that a row in a queue has by its own, in seconds; null: that of its team counts. */
 export const slaInQueueSql = (row: string): string =>
-  `CASE WHEN ${row}.queue_key >= '${slaMark}' THEN substr(${row}.queue_key, ${slaMark.length + 1}, ${slaDigits})::float8 END`;
+  `CASE WHEN starts_with(${row}.queue_key, '${slaMark}') THEN substr(${row}.queue_key, ${slaMark.length + 1}, ${slaDigits})::float8 END`;
 
-/** After everything that keys begin with else: brackets, and the letters and digits of digests. */
+/** Nothing else begins so: other keys begin with a bracket, or a letter, a digit, - or _ of a digest. */
 const slaMark = '~';
 const slaDigits = 6;
 

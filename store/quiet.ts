@@ -35,7 +35,7 @@ import { readDefaultTeam } from './teams.ts';
 export async function goQuiet(pool: pg.Pool, key: ConversationKey): Promise<boolean> {
   const { workspaceId, contactId, conversationId } = key;
   const wentQuiet = await transact(pool, async (tx) => {
-    await lockContact(tx, workspaceId, contactId);
+    await lockContact(tx, { workspaceId, contactId });
     const held = await holdConversation(tx, workspaceId, conversationId);
     if (held === null) return false;
     const { lock, conversation } = held;

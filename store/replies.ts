@@ -20,7 +20,7 @@ export async function addReply(
   if (before === null) return { kind: 'not_found' };
   const { contactId } = before;
   return transact(pool, async (tx): Promise<ReplyResult> => {
-    await lockContact(tx, workspaceId, contactId);
+    await lockContact(tx, { workspaceId, contactId });
     const stored = await readReply(tx, reply);
     if (stored !== null) return { kind: 'stored', messageId: stored, duplicate: true };
     const conversation = (await readConversation(tx, workspaceId, conversationId))!;

@@ -27,7 +27,7 @@ import { isDue, needsContact, type FallbackRing } from './ring-clocks.ts';
 export async function passFallback(pool: pg.Pool, key: ConversationKey): Promise<void> {
   const { workspaceId, contactId, conversationId } = key;
   await transact(pool, async (tx) => {
-    await lockContact(tx, workspaceId, contactId);
+    await lockContact(tx, { workspaceId, contactId });
     const held = await holdConversation(tx, workspaceId, conversationId);
     if (held === null || held.conversation.closeRequestedAt !== null) return;
     const { lock, conversation } = held;

@@ -30,7 +30,8 @@ export async function routeByFlows(pool: pg.Pool, keys: readonly ConversationKey
   });
   const written = await writeSilentRoutes(pool, made.filter(isSilent), keys.length > 1);
   for (const one of made) {
-    if (!isSilent(one) && (await writeSpokenRoute(pool, one))) written.add(one.key.conversationId);
+    if (!isSilent(one) && (await writeSpokenRoute(pool, one, { skipHeld: keys.length > 1 })))
+      written.add(one.key.conversationId);
   }
   const byId = new Map(made.map((one) => [one.key.conversationId, one.route]));
   return keys.map(({ conversationId }) => {
@@ -72,7 +73,9 @@ function decide({ flow, facts, progress, flowVersionId, flowVersionNumber }: Flo
   const beganAt = performance.now();
   const route = decideRoute(flow, facts, { loads, gaveUpStep: progress.gaveUpStep });
   const tookMs = Math.ceil((performance.now() - beganAt) * 100) / 100;
-  return { route, detail: { flowVersionId, flowVersionNumber, ...route, tookMs } };
+  // Agents read it: secrets are often in the query.
+  const webhookUrl = route.webhookUrl?.split('?', 1)[0] ?? null;
+  return { route, detail: { flowVersionId, flowVersionNumber, ...route, webhookUrl, tookMs } };
 }
 
 type SilentRoute = Made & { readonly route: RouteDecision & { readonly kind: 'team' } };
@@ -134,10 +137,14 @@ const writeRouteSql = routeSql('');
 const writeRoutesSql = routeSql('SKIP LOCKED');
 
 /** A route that says something to the contact, tells another system, or closes. @returns false when it was superseded */
-async function writeSpokenRoute(pool: pg.Pool, made: Made): Promise<boolean> {
+async function writeSpokenRoute(
+  pool: pg.Pool,
+  made: Made,
+  { skipHeld }: { readonly skipHeld: boolean },
+): Promise<boolean> {
   const { key, route } = made;
   return transact(pool, async (tx) => {
-    if ((await lockContact(tx, key.workspaceId, key.contactId)) === null) return false;
+    if ((await lockContact(tx, key, { skipHeld })) === null) return false;
     if (!(await writeDestination(tx, made))) return false;
     const { text, webhookUrl, branch } = route;
     if (text !== null) await sendToContact(tx, key, [{ text, agentId: null }]);

@@ -6,6 +6,7 @@
  * the CPU time of opening and routing. It is only a shortcut within this process: bounded, short-lived, and each step's write checks the
  * conversation's version, so a stale entry makes it look again, never do something wrong.
  */
+import { MAX_ANSWER_MESSAGES } from '../routing/answer.ts';
 import type { Source } from '../routing/conversation.ts';
 import { joinMessageText, type ContactHistory, type Fields, type RoutingFacts } from '../routing/facts.ts';
 import type { Heard } from '../routing/flow-interpreter.ts';
@@ -14,7 +15,7 @@ import type { FlowDocument } from '../routing/flow-schema.ts';
 import type { Queryable } from './database.ts';
 import { readFlowVersions } from './flow-choice.ts';
 import type { ConversationKey } from './locks.ts';
-import { maxAnswerMessages, waitMsSql } from './phases.ts';
+import { waitMsSql } from './phases.ts';
 
 export interface FlowStepInput {
   /** Of the conversation as it was read. */
@@ -26,6 +27,8 @@ export interface FlowStepInput {
   readonly facts: RoutingFacts;
   readonly progress: FlowProgress;
   readonly heard: Heard;
+  /** Of the contact when this was read: what has come since is no part of what was heard. */
+  readonly lastSequence: number;
 }
 
 /**
@@ -54,7 +57,7 @@ export async function readStepInputs(
   const versions = await readFlowVersions(db, versionKeys);
   for (const row of rows) {
     const { id: flowVersionId, number: flowVersionNumber, document: flow } = versions.get(row.flowVersionId)!;
-    const { version, fields, step, questions, sources, gaveUpStep, answers } = row;
+    const { version, fields, step, questions, sources, gaveUpStep, answers, lastSequence } = row;
     inputs[row.place] = {
       version,
       flow,
@@ -63,6 +66,7 @@ export async function readStepInputs(
       facts: factsOf(keys[row.place]!.contactId, row),
       progress: { step, fields, sources, questions, gaveUpStep },
       heard: heardIn(answers),
+      lastSequence,
     };
   }
   return inputs;
@@ -89,13 +93,13 @@ function heardIn(answers: readonly (string | null)[] | null): Heard {
 const readStepInputsSql = `
   SELECT asked.place, v.workspace_id AS "workspaceId", v.version, v.source, v.priority, v.fields, v.field_sources AS sources,
          v.flow_step AS step, v.question_count AS questions, v.gave_up_step AS "gaveUpStep",
-         v.flow_version_id AS "flowVersionId", c.name, c.attributes, first.texts,
+         v.flow_version_id AS "flowVersionId", c.last_sequence AS "lastSequence", c.name, c.attributes, first.texts,
          ch.key AS "channelKey", ch.name AS "channelName", extract(epoch FROM clock_timestamp())::float8 * 1000 AS "nowMs",
          CASE WHEN v.awaiting_after_sequence IS NOT NULL THEN ARRAY(
            SELECT m.text FROM messages m
            WHERE m.workspace_id = v.workspace_id AND m.conversation_id = v.id AND m.sequence > v.awaiting_after_sequence
              AND m.direction = 'inbound'
-           ORDER BY m.sequence LIMIT ${maxAnswerMessages}
+           ORDER BY m.sequence LIMIT ${MAX_ANSWER_MESSAGES}
          ) END AS answers
   FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS asked (workspace_id, id, place)
   JOIN conversations v ON v.workspace_id = asked.workspace_id AND v.id = asked.id
@@ -122,6 +126,7 @@ interface StepRow {
   questions: number;
   gaveUpStep: number | null;
   flowVersionId: string;
+  lastSequence: number;
   name: string | null;
   attributes: Record<string, unknown>;
   texts: (string | null)[] | null;

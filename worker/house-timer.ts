@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { forgetFailedDeliveries } from '../store/deliveries.ts';
 import { acquireLeases, forgetExpiredLeases, releaseLeases } from '../store/leases.ts';
 import { enqueueNudges } from '../store/outbox.ts';
 import { readOldestNudgeMs, readStalled, readSystemGauges, readWaitingGauges } from '../store/upkeep.ts';
@@ -23,6 +24,8 @@ const tickMs = 5_000;
 /** Longer than any step takes in health, retries after a lost race included. */
 const stalledAfterMs = 30_000;
 const maxRows = 1_000;
+/** Failed deliveries are for people to look at, and to send again; messages may have to go sooner. */
+const failedDeliveryDays = 30;
 
 export function startHouseTimer({
   pool,
@@ -58,10 +61,13 @@ export function startHouseTimer({
           gauges.clear();
           messages.clear();
         } else {
-          gauges.set(await readSystemGauges(pool), await readWaitingGauges(pool, { maxTeams }));
+          await readGauges();
           // While nudges themselves are late, Temporal is away or behind, and more of them would mend nothing.
           if ((await readOldestNudgeMs(pool)) < stalledAfterMs) await mendStalled();
           await messages.round();
+          const olderThanDays = Math.min(failedDeliveryDays, messageRetentionDays ?? failedDeliveryDays);
+          // What is left is forgotten with the next rounds.
+          await forgetFailedDeliveries(pool, { olderThanDays, maxRows });
           await forgetExpiredLeases(pool);
         }
       } catch (error) {
@@ -73,6 +79,16 @@ export function startHouseTimer({
       await delay(tickMs, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
     await releaseLeases(pool, { names: [leaseName], owner }).catch(() => undefined);
+  }
+
+  /** A number that cannot be read must not keep what stands still from being mended. */
+  async function readGauges(): Promise<void> {
+    try {
+      gauges.set(await readSystemGauges(pool), await readWaitingGauges(pool, { maxTeams }));
+    } catch (error) {
+      gauges.clear();
+      logger.warn({ err: error }, 'the gauges could not be read');
+    }
   }
 
   async function mendStalled(): Promise<void> {

@@ -104,6 +104,11 @@ BEGIN
                     CASE WHEN NOT m.is_awaited THEN m.conversation_id END
     FROM message m WHERE m.conversation_id IS NULL OR m.is_quiet OR m.is_awaited
     RETURNING shard
+  ), progressed AS (
+    -- Should whoever is told die, the house timer finds the answer (store/upkeep.ts), which looks for what stands still.
+    UPDATE conversations v SET progressed_at = now_under_lock + v.answer_settle_seconds * interval '1 s'
+    FROM (SELECT DISTINCT m.workspace_id, m.conversation_id FROM message m WHERE m.is_awaited) answered
+    WHERE v.workspace_id = answered.workspace_id AND v.id = answered.conversation_id
   ), rung AS (
     -- Once, and only where somebody is told: store/outbox.ts, wakeRelaysSql.
     SELECT pg_notify('switchyard_outbox', '') FROM told LIMIT 1

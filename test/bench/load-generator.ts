@@ -26,8 +26,8 @@ export interface LoadStep {
   readonly arrivals?: 'poisson' | 'even' | { readonly burst: number };
   /** Contacts who have never written, of all: 0 to 1. Where no known one is free, a new one writes. */
   readonly newContacts?: number;
-  /** The longest that an agent takes to close; the mean is half of it. */
-  readonly thinkMs?: number;
+  /** The longest that an agent takes to close; the mean is half of it. Null: nobody closes. */
+  readonly thinkMs?: number | null;
   /** How long to wait at the end for what is under way. */
   readonly drainSeconds?: number;
 }
@@ -65,7 +65,7 @@ interface Visit {
   readonly workspace: Workspace;
   readonly contact: string;
   readonly scheduledAt: number;
-  readonly thinkMs: number;
+  readonly thinkMs: number | null;
   closeSentAt: number;
 }
 
@@ -125,6 +125,7 @@ export async function createLoadGenerator({ apiUrls, workspaces: given }: LoadTa
       workspace.early.set(event.contactId, [...(workspace.early.get(event.contactId) ?? []), event]);
     } else if (event.type === 'conversation.assigned') {
       measure.assign(visit, event.atMs);
+      if (visit.thinkMs === null) return;
       setTimeout(() => void close(visit, event.conversationId), Math.random() * visit.thinkMs);
     } else if (event.type === 'conversation.waiting') {
       measure.wait();

@@ -4,7 +4,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { assignManually } from '../../store/assignment.ts';
 import { executeClose, requestClose } from '../../store/closing.ts';
-import { enrichConversation } from '../../store/enriching.ts';
+import { takeTurn } from '../../routing/flow-interpreter.ts';
+import { enrichConversation, enrichConversations, readEnrichmentInputs, writeTurns } from '../../store/enriching.ts';
+import { fallBack } from '../../store/fallback.ts';
 import { createFlow, publishFlow } from '../../store/flows.ts';
 import { openForContact } from '../../store/opening.ts';
 import { readPhase } from '../../store/phases.ts';
@@ -40,8 +42,8 @@ const ask = {
   settleSeconds: 0,
 };
 
-/** A conversation whose flow has just asked. */
-async function askSomebody(step: object = ask, more: readonly object[] = []) {
+/** A conversation whose flow is about to ask. */
+async function openSomebody(step: object = ask, more: readonly object[] = []) {
   const stage = await createStage(database.pool);
   const { workspaceId, defaultTeamId: teamId } = stage;
   const document = { enrichment: [step, ...more], routing: { branches: [], otherwise: { teamId } } };
@@ -55,11 +57,9 @@ async function askSomebody(step: object = ask, more: readonly object[] = []) {
   const { conversationId } = phase;
   const key = { workspaceId, contactId, conversationId };
   await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [workspaceId]);
-  const asked = await enrichConversation(database.pool, key);
   return {
     ...stage,
     key,
-    asked,
     say: (text: string) => stage.write(contact, { text }),
     async row() {
       const { rows } = await database.pool.query<Row>(
@@ -90,6 +90,12 @@ async function askSomebody(step: object = ask, more: readonly object[] = []) {
         conversationId,
       ]),
   };
+}
+
+/** A conversation whose flow has just asked. */
+async function askSomebody(step: object = ask, more: readonly object[] = []) {
+  const scene = await openSomebody(step, more);
+  return { ...scene, asked: await enrichConversation(database.pool, scene.key) };
 }
 
 interface Row {
@@ -240,6 +246,64 @@ test('a person who takes it over while the flow waits: messages tell no actor, a
   expect(await scene.row()).toMatchObject({ state: 'assigned', awaiting: null, fields: {} });
 });
 
+test('what the contact adds while its answer is being judged is judged with it', async () => {
+  const scene = await askSomebody();
+  await scene.say('hm');
+  const [input] = await readEnrichmentInputs(database.pool, [scene.key]);
+  const turn = takeTurn(input!.flow, input!.facts, input!.progress, input!.heard);
+  if (turn.kind !== 'ask') throw new Error(turn.kind);
+  await scene.say('sales');
+  expect(await writeTurns(database.pool, [{ key: scene.key, input: input!, turn }])).toEqual([null]);
+  expect(await scene.texts()).toEqual(['Sales or support?']);
+  await enrichConversation(database.pool, scene.key);
+  expect(await scene.row()).toMatchObject({ state: 'routing', fields: { purpose: 'sales' } });
+});
+
+test('of many that ask, one whose contact somebody holds is left for later, and the others ask at once', async () => {
+  const scenes = [await openSomebody(), await openSomebody(), await openSomebody()];
+  const holder = await another.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT FROM contacts WHERE id = $1 FOR UPDATE', [scenes[1]!.key.contactId]);
+  const enriched = await enrichConversations(
+    database.pool,
+    scenes.map(({ key }) => key),
+  );
+  expect(enriched.map(({ phase }) => phase?.kind)).toEqual(['asking', undefined, 'asking']);
+  await holder.query('COMMIT');
+  holder.release();
+  expect(await enrichConversation(database.pool, scenes[1]!.key)).toMatchObject({ phase: { kind: 'asking' } });
+});
+
+test('a failure that comes too late says nothing twice and cuts off no question; one in time keeps what was found', async () => {
+  const { pool } = database;
+  const giveUp = { value: 'unknown', text: 'Somebody will ask you again.' };
+  const scene = await askSomebody({ ...ask, giveUp });
+  expect(await fallBack(pool, scene.key, 'enriching failed')).toBe(false);
+  await scene.timeOut();
+  const [input] = await readEnrichmentInputs(pool, [scene.key]);
+  const { version } = input!;
+  const turn = takeTurn(input!.flow, input!.facts, input!.progress, input!.heard);
+  const late = { ...turn, version: version - 1 };
+  expect(await fallBack(pool, scene.key, 'too late', late)).toBe(false);
+  expect(await fallBack(pool, scene.key, 'step 2 failed', { ...turn, version })).toBe(true);
+  expect(await fallBack(pool, scene.key, 'again', { ...turn, version })).toBe(false);
+  expect(await scene.texts()).toEqual(['Sales or support?', 'Somebody will ask you again.']);
+  expect(await scene.row()).toMatchObject({ state: 'routing', fields: { purpose: 'unknown' }, awaiting: null });
+  expect((await scene.eventsOf(scene.key.conversationId)).slice(-3)).toEqual([
+    'conversation.answered',
+    'conversation.fell_back',
+    'message.sent',
+  ]);
+});
+
+test('an answer that nobody has heard of is found by the house timer', async () => {
+  const scene = await askSomebody();
+  await scene.say('sales');
+  await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [scene.key.workspaceId]);
+  const found = await readStalled(database.pool, { afterMs: 0, maxRows: 1_000 });
+  expect(found.filter(({ contactId }) => contactId === scene.key.contactId)).toMatchObject([{ kind: 'flow' }]);
+});
+
 test('whoever waits for its contact does not stand still; half a minute after its time is over it does', async () => {
   const scene = await askSomebody();
   const stalled = async (afterMs: number): Promise<boolean> => {
@@ -258,7 +322,9 @@ test('a message that comes while the question is being written is either before 
     const scene = await askSomebody({ ...ask, maxQuestions: 5 });
     await scene.say('what?');
     await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [scene.key.workspaceId]);
-    const [, message] = await Promise.all([enrichConversation(another, scene.key), scene.say('sales')]);
+    const [enriched, message] = await Promise.all([enrichConversation(another, scene.key), scene.say('sales')]);
+    // It came in between: what was decided without it is decided anew.
+    if (enriched.phase === null) await enrichConversation(another, scene.key);
     const { state, awaiting, questions, fields } = await scene.row();
     // It came in time to be heard with the first.
     if (state === 'routing') {

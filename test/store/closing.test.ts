@@ -166,7 +166,7 @@ test('whoever closes, assigns or queues a conversation whose flow waits for an a
     ({ conversationId }) => requestClose(pool, { workspaceId, conversationId, agentId: null }),
     (key) =>
       withTransaction(pool, async (tx) => {
-        await lockContact(tx, workspaceId, key.contactId);
+        await lockContact(tx, { workspaceId, contactId: key.contactId });
         const close = { agentId: null, category: null, summary: null, reason: 'flow' } as const;
         expect(await writeCloseRequest(tx, { workspaceId, ...key }, close)).toBe(true);
       }),
