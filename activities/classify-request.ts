@@ -1,4 +1,5 @@
 import { ANY_ADDRESS } from '../platform/private-addresses.ts';
+import { labelsOf, readClassification } from '../routing/classification.ts';
 import { cutText, MAX_MESSAGE_TEXT_CHARS } from '../routing/facts.ts';
 import type { ClassifyStep } from '../routing/flow-schema.ts';
 import { isObject } from '../routing/json-walk.ts';
@@ -17,18 +18,10 @@ const retries = 1;
  */
 export async function requestClassification(step: ClassifyStep, question: StepQuestion): Promise<StepAnswer> {
   const { classifier } = question.network;
-  const otherwise = { fields: { [step.field]: step.otherwise } };
-  if (classifier === null) return { ...otherwise, failures: ['no model is set up: CLASSIFY_URL is not set'] };
-  const answer = await askModel(classifier, step, question);
-  const read = readAnswer(answer, step);
-  if ('failure' in read) return { ...otherwise, failures: [`the model ${read.failure}`] };
-  const { label, confidence } = read;
-  const isSure = step.minConfidence === undefined || (confidence ?? 0) >= step.minConfidence;
-  return {
-    fields: { [step.field]: isSure ? label : step.otherwise },
-    ...(confidence !== undefined && { confidence }),
-    failures: [],
-  };
+  const failed = (failure: string): StepAnswer => ({ fields: { [step.field]: step.otherwise }, failures: [failure] });
+  if (classifier === null) return failed('no model is set up: CLASSIFY_URL is not set');
+  const read = readContent(await askModel(classifier, step, question));
+  return 'failure' in read ? failed(`the model ${read.failure}`) : readClassification(step, parseJson(read.content));
 }
 
 /**
@@ -127,28 +120,12 @@ function createAnswerSchema(step: ClassifyStep) {
   };
 }
 
-function labelsOf({ labels, otherwise }: ClassifyStep): string[] {
-  return [...new Set([...labels.map(({ label }) => label), otherwise])];
-}
-
-type Read = { readonly label: string; readonly confidence: number | undefined } | { readonly failure: string };
-
-/** No failure repeats what the model said: it may be what the contact wrote. */
-function readAnswer(answer: RetriedAnswer, step: ClassifyStep): Read {
+function readContent(answer: RetriedAnswer): { readonly content: string } | { readonly failure: string } {
   if (answer.kind === 'failed') return { failure: answer.reason };
   const { status, body } = answer.response;
   if (status < 200 || status > 299) return { failure: `answered ${status}${answer.attempts}` };
   const content = contentOf(parseJson(body.toString('utf8')));
-  if (content === undefined) return { failure: 'gave no answer' };
-  const said = parseJson(content);
-  if (!isObject(said)) return { failure: 'answered with something else than JSON' };
-  const chosen = typeof said['label'] === 'string' ? said['label'].trim() : '';
-  const label = labelsOf(step).find((known) => known.trim() === chosen);
-  if (label === undefined) return { failure: 'answered with none of the labels' };
-  const told = said['confidence'];
-  const confidence = typeof told === 'number' && told >= 0 && told <= 1 ? told : undefined;
-  if (confidence === undefined && step.minConfidence !== undefined) return { failure: 'did not tell how sure it is' };
-  return { label, confidence };
+  return content === undefined ? { failure: 'gave no answer' } : { content };
 }
 
 /** The text of the first choice. Where no schema is kept to, models like to put JSON into a block of Markdown. */

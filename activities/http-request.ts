@@ -1,9 +1,9 @@
-import { isIP } from 'node:net';
 import { isAmongHosts } from '../platform/guarded-request.ts';
 import { fieldsFromResponse } from '../routing/enrichment.ts';
 import type { FieldValue } from '../routing/facts.ts';
 import type { HttpStep } from '../routing/flow-schema.ts';
 import { compileTemplate, fillTemplate, type TemplateResult } from '../routing/template.ts';
+import { isFitForSecrets, leadsUp } from '../routing/web-address.ts';
 import { requestWithRetries } from './retried-request.ts';
 import type { StepAnswer, StepQuestion } from './step-answers.ts';
 
@@ -19,7 +19,7 @@ const defaultRetries = 2;
  *
  * What contacts write gets into addresses, headers and bodies here. In an address it is percent-encoded and may not become a step up
  * (`..`); a header that it would break is not sent; a body is built as JSON and not as text. Secrets go to their own host alone, and an answer
- * that repeats one is not kept.
+ * that repeats one, or what counts in one, is not kept.
  */
 export async function requestFields(step: HttpStep, question: StepQuestion): Promise<StepAnswer> {
   const { deadline, cancelled, network } = question;
@@ -76,9 +76,7 @@ function createFill(step: HttpStep, { facts }: StepQuestion): Fill {
 
 /** Undefined where it is none, or a value would lead out of its place in the path. */
 function parseUrl(text: string): URL | undefined {
-  const path = text.replace(/^https?:\/\/[^/?]*/i, '').replace(/[?#].*$/s, '');
-  const leadsUp = path.split(/[/\\]/).some((segment) => /^(\.|%2e){1,2}$/i.test(segment));
-  return leadsUp || !URL.canParse(text) ? undefined : new URL(text);
+  return leadsUp(text) || !URL.canParse(text) ? undefined : new URL(text);
 }
 
 function bodyOf(step: HttpStep, { conversation, facts }: StepQuestion, fill: Fill): unknown {
@@ -131,11 +129,6 @@ function headersOf(
   return { values, secrets };
 }
 
-/** Within a machine, or a network in which hosts have no names, there is often no certificate to be had. */
-function isFitForSecrets({ protocol, hostname }: URL): boolean {
-  return protocol === 'https:' || hostname === 'localhost' || isIP(hostname.replace(/^\[|\]$/g, '')) !== 0;
-}
-
 function readAnswer(
   step: HttpStep,
   text: string,
@@ -150,11 +143,29 @@ function readAnswer(
   const { fields, missing } = fieldsFromResponse(step, json);
   const failures = missing.map((field) => `${host} did not tell ${field}`);
   const kept: Record<string, FieldValue> = {};
+  const telling = secrets.flatMap(tellingParts);
   for (const [field, value] of Object.entries(fields)) {
     // Fields are there for every agent to read: an address that repeats what it is sent would show them the secret.
-    if (secrets.some((secret) => String(value).includes(secret)))
-      failures.push(`${host} repeated a secret in ${field}`);
+    const text = String(value).toLowerCase();
+    if (telling.some((part) => text.includes(part))) failures.push(`${host} repeated a secret in ${field}`);
     else kept[field] = value;
   }
   return { fields: kept, failures };
+}
+
+/** Shorter words stand in many a text without being the secret, as `Bearer` does. */
+const minPartChars = 8;
+/** A password is the secret itself, whatever its length; but one or two letters are in every text. */
+const minPasswordChars = 4;
+
+/** The secret, and what somebody who has only that could use: its long words and, of `Basic`, what is encoded there. In small letters. */
+function tellingParts(secret: string): string[] {
+  const parts = [secret, ...secret.split(/\s+/).filter((word) => word.length >= minPartChars)];
+  const encoded = /^basic\s+(\S+)$/i.exec(secret)?.[1];
+  if (encoded !== undefined) {
+    const decoded = Buffer.from(encoded, 'base64').toString('utf8');
+    const password = decoded.slice(decoded.indexOf(':') + 1);
+    parts.push(...[decoded, password].filter((part) => part.length >= minPasswordChars));
+  }
+  return parts.map((part) => part.toLowerCase());
 }

@@ -179,14 +179,30 @@ function summarizeEnrichment(detail: Record<string, unknown>): string {
   const fields = isObject(detail['fields']) ? Object.entries(detail['fields']) : [];
   const shown = fields.slice(0, MAX_SHOWN).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
   const rest = fields.length > shown.length ? ` and ${fields.length - shown.length} more` : '';
-  const found = fields.length === 0 ? 'Enrichment found nothing out.' : `Enrichment set ${shown.join(', ')}${rest}.`;
   const failures = Array.isArray(detail['failures']) ? (detail['failures'] as unknown[]) : [];
-  const failed = failures.length === 0 ? '' : ` ${count(failures.length, 'step')} failed: ${failures.join('; ')}.`;
-  return `${found}${summarizeQuestions(objectsIn(detail['steps']))}${failed}`;
+  const failed = failures.length === 0 ? [] : [`${count(failures.length, 'step')} failed: ${failures.join('; ')}.`];
+  const steps = objectsIn(detail['steps']);
+  const waits = summarizeWait(steps);
+  // That nothing is known yet says nothing while the contact has still to answer.
+  const none = waits === null ? ['Enrichment found nothing out.'] : [];
+  return [
+    ...(fields.length === 0 ? none : [`Enrichment set ${shown.join(', ')}${rest}.`]),
+    ...(waits === null ? summarizeQuestions(steps) : [waits]),
+    ...failed,
+  ].join(' ');
+}
+
+/** Null where the record does not end with a question. */
+function summarizeWait(steps: readonly Record<string, unknown>[]): string | null {
+  const last = steps.at(-1);
+  if (last?.['outcome'] !== 'asked') return null;
+  const { position, reason } = last;
+  const step = typeof position === 'number' ? ` (step ${position + 1})` : '';
+  return typeof reason === 'string' ? `Asked the contact again${step}: ${reason}.` : `Asked the contact${step}.`;
 }
 
 /** The contact answered, or did not. What failed is told apart. */
-function summarizeQuestions(steps: readonly Record<string, unknown>[]): string {
+function summarizeQuestions(steps: readonly Record<string, unknown>[]): string[] {
   const asked = steps.filter(({ outcome }) => outcome === 'asked').length;
   const answered = steps.filter(({ outcome }) => outcome === 'answered').length;
   const givenUp = steps.filter(({ outcome }) => outcome === 'gave_up');
@@ -198,7 +214,7 @@ function summarizeQuestions(steps: readonly Record<string, unknown>[]): string {
       return `${step} gave up${typeof reason === 'string' ? ` (${reason})` : ''}`;
     }),
   ];
-  return told.length === 0 ? '' : ` The contact: ${told.join(', ')}.`;
+  return told.length === 0 ? [] : [`The contact: ${told.join(', ')}.`];
 }
 
 const MAX_SHOWN = 10;

@@ -29,7 +29,8 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
   await app.register(swagger, {
     transform: ({ schema, url, route }) => {
       const body = route.config?.documentedBody;
-      return { schema: body === undefined ? schema : { ...schema, body }, url };
+      const documented = body === undefined ? schema : { ...schema, body };
+      return { schema: { ...documented, querystring: withoutNeedlessNames(documented?.querystring) }, url };
     },
     openapi: {
       openapi: '3.1.0',
@@ -70,6 +71,21 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
     },
   });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+}
+
+/** What has a default is required once it is validated, and of nobody who calls. */
+function withoutNeedlessNames(querystring: unknown): unknown {
+  const { required, properties } = (querystring ?? {}) as QuerySchema;
+  if (required === undefined) return querystring;
+  return {
+    ...(querystring as QuerySchema),
+    required: required.filter((name) => properties?.[name]?.default === undefined),
+  };
+}
+
+interface QuerySchema {
+  readonly required?: readonly string[];
+  readonly properties?: Readonly<Record<string, { readonly default?: unknown }>>;
 }
 
 const METHODS_WITH_BODY = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);

@@ -74,9 +74,11 @@ const FRAMEWORK_PROBLEMS: Record<string, ProblemName> = {
   FST_ERR_MAX_PARAM_LENGTH: 'not_found',
 };
 
+const NO_ID = 'What stands in the address is no id as this API gives them out; a key or a name is none.';
+
 function describeValidation(faults: ValidationFault[], context: string | undefined): Problem {
   // A malformed id names nothing that exists, like an id that was never given out.
-  if (context === 'params') return problem('not_found');
+  if (context === 'params') return problem('not_found', { detail: NO_ID });
   const errors: FieldFault[] = describeFaults(faults, context === 'body' ? 'pointer' : 'name');
   return problem('invalid_request', { errors });
 }

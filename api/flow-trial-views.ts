@@ -2,6 +2,7 @@
 import { Type, type Static } from '@fastify/type-provider-typebox';
 import type { ExplainedCondition, TriedStep } from '../routing/flow-trial.ts';
 import type { TryResult } from '../store/flow-try.ts';
+import { HintView, viewHint } from './flow-views.ts';
 import { Nullable, NullableId, OneOf } from './schemas.ts';
 
 const JsonObject = (description: string) =>
@@ -82,10 +83,11 @@ export const FlowTrialView = Type.Object({
       { description: 'Who would get it now; null where it is closed or the flow does not run' },
     ),
   ),
+  hints: Type.Array(HintView, { description: 'No faults of the document, but hardly meant' }),
 });
 
 export function viewFlowTrial(result: TryResult): Static<typeof FlowTrialView> {
-  const { trigger, steps, fields, fieldSources, messages, assignment, earlierFlow } = result;
+  const { trigger, steps, fields, fieldSources, messages, assignment, earlierFlow, hints } = result;
   return {
     trigger: { matched: trigger.value, ...viewCondition(trigger), earlierFlow },
     steps: steps.map(viewStep),
@@ -94,6 +96,7 @@ export function viewFlowTrial(result: TryResult): Static<typeof FlowTrialView> {
     messages: messages.map(viewText),
     route: viewRoute(result),
     assignment: assignment === null ? null : { ...assignment, explanation: { ...assignment.explanation } },
+    hints: hints.map(viewHint),
   };
 }
 

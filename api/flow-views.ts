@@ -3,11 +3,16 @@ import { Type, type Static } from '@fastify/type-provider-typebox';
 import type { FlowFault } from '../routing/flow-document.ts';
 import type { FlowRow, FlowVersionRow, InvalidFlow, NoFlow } from '../store/flows.ts';
 import { problem, type FieldFault, type Problem } from './problems.ts';
+import type { Scope } from './principal.ts';
 import { Id, Nullable, NullableId, Timestamp } from './schemas.ts';
 import { isoOrNull, NullableTimestamp } from './views.ts';
 
 const DocumentView = (description: string) =>
-  Type.Unsafe<object>({ type: 'object', additionalProperties: true, description });
+  Type.Unsafe<object>({
+    type: 'object',
+    additionalProperties: true,
+    description: `${description}. Keys that are not admin see its addresses (\`url\`, \`webhookUrl\`) without their query, in which there are often secrets`,
+  });
 
 export const FlowView = Type.Object({
   id: Id,
@@ -26,6 +31,7 @@ export const FlowView = Type.Object({
   updatedAt: Timestamp,
 });
 
+/** For admins; others get what `viewFlowFor` shows. */
 export function viewFlow(row: FlowRow): Static<typeof FlowView> {
   const { id, name, description, document, position, publishedVersionId, publishedNumber } = row;
   return {
@@ -42,6 +48,10 @@ export function viewFlow(row: FlowRow): Static<typeof FlowView> {
   };
 }
 
+export function viewFlowFor(scope: Scope): typeof viewFlow {
+  return (row) => viewFlow({ ...row, document: viewDocument(row.document, scope) });
+}
+
 const versionMembers = {
   id: Id,
   flowId: Id,
@@ -52,21 +62,44 @@ const versionMembers = {
 
 export const FlowVersionView = Type.Object(versionMembers);
 
+/** For admins; others get what `viewFlowVersionFor` shows. */
 export function viewFlowVersion(row: FlowVersionRow): Static<typeof FlowVersionView> {
   const { id, flowId, number, document } = row;
   return { id, flowId, number, document, publishedAt: row.publishedAt.toISOString() };
 }
 
+export const HintView = Type.Object({ message: Type.String() });
+
+export const viewHint = (message: string): Static<typeof HintView> => ({ message });
+
+export function viewFlowVersionFor(scope: Scope): typeof viewFlowVersion {
+  return (row) => viewFlowVersion({ ...row, document: viewDocument(row.document, scope) });
+}
+
 /** The version that is live now, and what is worth knowing about that. */
 export const LiveVersionView = Type.Object({
   ...versionMembers,
-  hints: Type.Array(Type.Object({ message: Type.String() }), {
-    description: 'No faults, but hardly meant: another flow that takes all of it, a team without agents',
+  hints: Type.Array(HintView, {
+    description:
+      'No faults, but hardly meant: another flow that takes all of it, a team without agents, a text that a field can never be, a question where ' +
+      'nothing goes out',
   }),
 });
 
 export function viewLiveVersion(row: FlowVersionRow, hints: readonly string[]): Static<typeof LiveVersionView> {
-  return { ...viewFlowVersion(row), hints: hints.map((message) => ({ message })) };
+  return { ...viewFlowVersion(row), hints: hints.map(viewHint) };
+}
+
+/** As the holder of such a key may see it. */
+export function viewDocument<Document extends object>(document: Document, scope: Scope): Document {
+  return scope === 'admin' ? document : (withoutQueries(document, '') as Document);
+}
+
+function withoutQueries(part: unknown, name: string): unknown {
+  if (typeof part === 'string') return name === 'url' || name === 'webhookUrl' ? part.replace(/\?.*$/s, '') : part;
+  if (Array.isArray(part)) return part.map((item) => withoutQueries(item, ''));
+  if (typeof part !== 'object' || part === null) return part;
+  return Object.fromEntries(Object.entries(part).map(([key, member]) => [key, withoutQueries(member, key)]));
 }
 
 export function invalidFlow({ faults }: InvalidFlow): Problem {

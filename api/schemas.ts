@@ -50,6 +50,17 @@ export function NameText(maxLength: number, options: { description?: string; exa
   });
 }
 
+/** What is known of a contact: plain values by name, and no more than fit a message. */
+export function Attributes(description: string) {
+  return Type.Unsafe<Record<string, string | number | boolean | null>>({
+    type: 'object',
+    description,
+    maxProperties: 50,
+    propertyNames: { minLength: 1, maxLength: 64 },
+    additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1024 },
+  });
+}
+
 /** Plain values become `type: [..., 'null']`, which the serialiser writes faster than an alternative of two schemas. */
 export function Nullable<T extends TSchema>(schema: T): TUnsafe<Static<T> | null> {
   const { type, enum: words } = schema as { type?: unknown; enum?: unknown };

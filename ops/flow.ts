@@ -47,10 +47,16 @@ async function main(): Promise<number> {
       }
     }
   } catch (error) {
-    if (!(error instanceof CommandFault)) throw error;
-    console.error(error.message);
+    console.error(error instanceof CommandFault ? error.message : describeError(error));
     return 2;
   }
+}
+
+/** In one line, as pipelines show them: 1 is for faults in a file, and the place in the code helps nobody who writes flows. */
+function describeError(error: unknown): string {
+  const text = error instanceof Error ? error.message || error.name : String(error);
+  const [first = '', ...more] = text.split('\n').map((line) => line.trim());
+  return [first, more.filter((line) => line !== '').join('; ')].join(' ').trim();
 }
 
 type Command = 'validate' | 'try' | 'publish';

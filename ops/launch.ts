@@ -44,6 +44,7 @@ export async function launchSwitchyard(options: LaunchOptions): Promise<DevFile>
   const metricsKey =
     config.metricsKey ?? keepText(join(stateDir, 'metrics-key'), () => randomBytes(24).toString('base64url'));
   const env = extendEnvironment({
+    ...outboundDefaults(config),
     SWITCHYARD_HOME: stateDir,
     DATABASE_URL: databaseUrl,
     ...temporal.environment,
@@ -76,6 +77,14 @@ export async function launchSwitchyard(options: LaunchOptions): Promise<DevFile>
   };
   writeJson(devFilePath(stateDir), devFile);
   return devFile;
+}
+
+/**
+ * The channel that somebody tries first is a program of theirs on this machine, which a system in earnest does not reach. What the operator
+ * gave, counts.
+ */
+export function outboundDefaults({ given }: Pick<Config, 'given'>): Record<string, string> {
+  return given.includes('OUTBOUND_PRIVATE_CIDRS') ? {} : { OUTBOUND_PRIVATE_CIDRS: '127.0.0.0/8,::1/128' };
 }
 
 /** A port that the user named must be free; where none was named, the next free one does, and for 0 any. */

@@ -40,6 +40,7 @@ export function loadConfig(env: Environment = process.env, { required = [] }: Lo
     workflowSandbox: withDefault('WORKFLOW_SANDBOX', 'lean', parseWorkflowSandbox),
     enrichmentAllowedHosts: withDefault('ENRICHMENT_ALLOWED_HOSTS', Object.freeze([]), parseHosts),
     privateCidrsAllowed: withDefault('PRIVATE_CIDRS_ALLOWED', Object.freeze([]), parseCidrs),
+    outboundPrivateCidrs: withDefault('OUTBOUND_PRIVATE_CIDRS', Object.freeze([]), parseCidrs),
     flowSecretsFile: optional('FLOW_SECRETS_FILE', parseText),
     classifyUrl: optional('CLASSIFY_URL', parseBaseUrl),
     classifyApiKey: optional('CLASSIFY_API_KEY', parseSecret),
@@ -111,8 +112,10 @@ export interface Config {
   readonly workflowSandbox: WorkflowSandbox;
   /** Lower case, `host` or `host:port`. */
   readonly enrichmentAllowedHosts: readonly string[];
-  /** CIDR blocks; see platform/guarded-request.ts. */
+  /** CIDR blocks that names among the allowed hosts may lead to; see platform/guarded-request.ts. */
   readonly privateCidrsAllowed: readonly string[];
+  /** CIDR blocks that channels and the webhooks of flows may lead to. */
+  readonly outboundPrivateCidrs: readonly string[];
   readonly flowSecretsFile: string | undefined;
   /** Set together with `classifyModel`; without a slash at its end. */
   readonly classifyUrl: string | undefined;
@@ -160,6 +163,7 @@ export type VariableName =
   | 'WORKFLOW_SANDBOX'
   | 'ENRICHMENT_ALLOWED_HOSTS'
   | 'PRIVATE_CIDRS_ALLOWED'
+  | 'OUTBOUND_PRIVATE_CIDRS'
   | 'FLOW_SECRETS_FILE'
   | 'CLASSIFY_URL'
   | 'CLASSIFY_API_KEY'

@@ -8,7 +8,8 @@ import dns from 'node:dns';
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
-import { isRefusedAddress } from './private-addresses.ts';
+import { createBoundedLookup } from './bounded-lookup.ts';
+import { isRefusedAddress, literalAddressOf } from './private-addresses.ts';
 
 /**
  * Resolves with whatever was answered, except redirects. Rejects with a GuardedRequestError only. A request over a kept connection that the
@@ -44,7 +45,7 @@ export interface GuardedRequest {
   readonly allowedHosts: ReadonlySet<string> | null;
   /** CIDR blocks that may be reached although they are no public ones; the same array each time, since connections are kept by it. */
   readonly privateCidrs: readonly string[];
-  /** How names become addresses, unless the system's way. */
+  /** How names become addresses, unless the system's way, which is bounded: see bounded-lookup.ts. */
   readonly lookup?: LookupFunction;
 }
 
@@ -84,8 +85,8 @@ function checkAddress({ url: text, allowedHosts, privateCidrs }: GuardedRequest)
     throw new GuardedRequestError('refused', 'is not among ENRICHMENT_ALLOWED_HOSTS');
   }
   // An address written as such never meets `lookup`. One that the operator wrote down is meant.
-  const literal = url.hostname.replace(/^\[|\]$/g, '');
-  if (allowedHosts === null && isIP(literal) !== 0 && isRefusedAddress(literal, privateCidrs)) {
+  const literal = literalAddressOf(url);
+  if (allowedHosts === null && literal !== null && isRefusedAddress(literal, privateCidrs)) {
     throw privateAddressError();
   }
   return url;
@@ -96,8 +97,8 @@ export function isAmongHosts(url: URL, hosts: ReadonlySet<string>): boolean {
   return hosts.has(url.host) || (url.port === '' && hosts.has(`${url.host}:${url.protocol === 'https:' ? 443 : 80}`));
 }
 
-/** What frames the message or names its receiver is not the caller's to say. */
-const ownHeaders =
+/** What frames the message or names its receiver is not the caller's to say. routing/flow-step-faults.ts has the same list. */
+export const ownHeaders =
   /^(host|connection|content-length|transfer-encoding|accept-encoding|te|trailer|upgrade|expect|keep-alive|proxy-.*)$/i;
 
 function checkHeaders(headers: GuardedRequest['headers']): void {
@@ -117,13 +118,16 @@ function exchange(
   url: URL,
   { deadline, agents }: { deadline: number; agents: Agents | null },
 ): Promise<GuardedResponse> {
-  const { method, headers, body, signal, privateCidrs, lookup = dns.lookup } = request;
+  const { method, headers, body, signal, privateCidrs } = request;
+  let isOver = false;
+  const systemLookup: LookupFunction = (hostname, options, callback) =>
+    lookupOfSystem(hostname, options, { callback, isWanted: () => !isOver });
   const secure = url.protocol === 'https:';
   return new Promise((resolve, reject) => {
     const outgoing = (secure ? https : http).request(url, {
       method,
       agent: agents === null ? false : agents[secure ? 'https' : 'http'],
-      lookup: createCheckedLookup(lookup, privateCidrs),
+      lookup: createCheckedLookup(request.lookup ?? systemLookup, privateCidrs),
       headers: {
         'user-agent': 'Switchyard',
         ...headers,
@@ -136,6 +140,7 @@ function exchange(
     signal?.addEventListener('abort', cancel, { once: true });
 
     function end(outcome: GuardedResponse | Error): void {
+      isOver = true;
       clearTimeout(timer);
       signal?.removeEventListener('abort', cancel);
       if (!(outcome instanceof Error)) return resolve(outcome);
@@ -187,6 +192,9 @@ async function readResponse(
   }
   return { status, headers, body: Buffer.concat(chunks).subarray(0, maxBytes) };
 }
+
+/** Of the four threads, two are left for all else. */
+const lookupOfSystem = createBoundedLookup((...question) => dns.lookup(...question), 2);
 
 /** Only addresses that may be reached are handed on; the connection takes its address from these and asks nobody else. */
 function createCheckedLookup(lookup: LookupFunction, privateCidrs: readonly string[]): LookupFunction {

@@ -11,6 +11,12 @@ export function isRefusedAddress(address: string, allowed: readonly string[]): b
   return isPrivate(plain) && !blocksOf(allowed).check(plain, familyOf(plain));
 }
 
+/** The IP address that stands in the URL in place of a name, without brackets; null where there is a name. */
+export function literalAddressOf({ hostname }: Pick<URL, 'hostname'>): string | null {
+  const literal = hostname.replace(/^\[|\]$/g, '');
+  return isIPv4(literal) || isIPv6(literal) ? literal : null;
+}
+
 /** `a.b.c.d/n`, `x::y/n`, or a single address. */
 export function isCidr(text: string): boolean {
   return readCidr(text) !== undefined;

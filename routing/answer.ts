@@ -13,7 +13,7 @@ import type { AskStep } from './flow-schema.ts';
  * is tried first and then each message, the last first.
  */
 export function matchAnswer(step: AskStep, texts: readonly string[], compiled: CompiledAnswer): AnswerMatch {
-  const messages = texts.slice(-MAX_MESSAGES).map((text) => cutText(text, MAX_MESSAGE_TEXT_CHARS).trim());
+  const messages = texts.slice(0, MAX_ANSWER_MESSAGES).map((text) => cutText(text, MAX_MESSAGE_TEXT_CHARS).trim());
   const worded = messages.filter((message) => message !== '');
   if (step.choices !== undefined) return matchChoice(step.choices, worded);
   return matchFreeText(worded, compiled);
@@ -29,9 +29,11 @@ export interface CompiledAnswer extends Pick<CompiledStep, 'pattern' | 'test'> {
   bind(answer: string): BoundFacts;
 }
 
+/** The first ones: with as many, nobody waits for more, and what comes then is no part of the answer. */
+export const MAX_ANSWER_MESSAGES = 10;
+
 type Choices = NonNullable<AskStep['choices']>;
 
-const MAX_MESSAGES = 20;
 /** Each is a pattern to match and a test to evaluate. */
 const MAX_TRIED_ALONE = 5;
 

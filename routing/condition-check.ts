@@ -11,7 +11,7 @@ export function checkExpression(expr: Expr, offsets: Offsets, known: CheckerKnow
   const { scope } = known;
   const walk: Walk = {
     ...{ faults: [], offsets, known, names: namesIn(scope), strict: isStrict(scope) },
-    ...{ reads: new Map(), nodes: 0, loops: 0 },
+    ...{ reads: new Map(), nodes: 0, loopNodes: 0, loops: 0 },
   };
   const { kinds } = visit(expr, walk, { bound: new Set(), depth: 0, loops: 0 });
   if ((kinds & KIND.boolean) === 0) report(walk, expr, 'a condition must give true or false');
@@ -19,13 +19,15 @@ export function checkExpression(expr: Expr, offsets: Offsets, known: CheckerKnow
     walk.faults.push({ message: `the condition has ${walk.nodes} parts; at most ${MAX_NODES} are allowed` });
   }
   const reads = [...walk.reads.values()].filter(({ count }) => count > 0).map(({ path }) => path);
-  return { faults: walk.faults, reads };
+  return { faults: walk.faults, reads, loopNodes: walk.loopNodes };
 }
 
 export interface CheckedExpression {
   readonly faults: ConditionFault[];
   /** The names that it reads, each as far as its members are written out: `['fields', 'purpose']`. */
   readonly reads: readonly (readonly string[])[];
+  /** How many parts of it are evaluated anew for each item of a loop. */
+  readonly loopNodes: number;
 }
 
 export interface ConditionFault {
@@ -60,6 +62,7 @@ interface Walk {
   readonly strict: boolean;
   readonly reads: Map<string, { readonly path: readonly string[]; count: number }>;
   nodes: number;
+  loopNodes: number;
   loops: number;
 }
 
@@ -78,6 +81,7 @@ const TYPE_NAMES = new Set(['bool', 'bytes', 'double', 'int', 'list', 'map', 'nu
 
 function visit(expr: Expr, walk: Walk, place: Place): Shape {
   walk.nodes++;
+  if (place.loops > 0) walk.loopNodes++;
   if (place.depth === MAX_TREE_DEPTH)
     report(walk, expr, `the condition is nested deeper than ${MAX_TREE_DEPTH} levels`);
   if (place.depth >= MAX_TREE_DEPTH) return ANYTHING;

@@ -15,20 +15,46 @@ import { MAX_PATTERN_WORK, type Pattern } from './pattern.ts';
 
 /**
  * Runs a planned condition with an allowance of work. The shape of a condition bounds how often a function is called, but not what a call costs:
- * those whose cost grows with what they are given take it from the allowance, and fail once it is used up.
+ * those whose cost grows with what they are given take it from the allowance, and fail once it is used up, as does what goes through the facts.
  */
-export function runBounded(program: Program, bindings: Bindings, patterns: ReadonlyMap<string, Pattern>): CelResult {
+export function runBounded(planned: PlannedCondition, bindings: Bindings): CelResult {
   workLeft = MAX_PATTERN_WORK;
-  patternsOfRun = patterns;
-  return program(bindings);
+  run = planned;
+  const { stackTraceLimit } = Error;
+  // A condition may come to thousands of errors, of which only the message is told: with the stack each would take five times as long.
+  Error.stackTraceLimit = 0;
+  try {
+    return planned.program(bindings);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+    workLeft = Infinity;
+    run = null;
+  }
+}
+
+export interface PlannedCondition {
+  readonly program: Program;
+  readonly patterns: ReadonlyMap<string, Pattern>;
+  /** How many of its parts stand in loops. */
+  readonly loopNodes: number;
+}
+
+/** Takes from the allowance what going through that many members of the facts costs at the most, which may be in a loop. */
+export function spendOnMembers(count: number): void {
+  if (count > FREE_MEMBERS) spend(count * (1 + (run?.loopNodes ?? 0)) * WORK_PER_NODE);
 }
 
 export type Program = (bindings: Bindings) => CelResult;
 export type Bindings = Record<string, CelInput>;
 
 // Evaluating is synchronous, and no condition is evaluated inside another: what belongs to a run can stand here, where the functions find it.
-let workLeft = 0;
-let patternsOfRun: ReadonlyMap<string, Pattern> = new Map();
+let workLeft = Infinity;
+let run: PlannedCondition | null = null;
+
+/** What one message may bring: with these, the shape of a condition alone is bound enough. */
+const FREE_MEMBERS = 50;
+/** Most take less, errors ten times as much. */
+const WORK_PER_NODE = 4;
 
 /** In the unit of `MAX_PATTERN_WORK`. */
 function spend(work: number): void {
@@ -63,7 +89,7 @@ const MIXED_ARITHMETIC: CelFunc[] = (
 /** They replace the library's own, which have no bound; `matches` there compiles its pattern anew each time. */
 const BOUNDED_TEXT: CelFunc[] = [
   celMethod('matches', STRING, [STRING], BOOL, function (source) {
-    const pattern = patternsOfRun.get(source);
+    const pattern = run?.patterns.get(source);
     if (pattern === undefined) throw new Error('the pattern of matches() must be a literal string');
     spend(pattern.workOf(this));
     return pattern.test(this);

@@ -2,6 +2,7 @@ import { isOpen } from './business-hours.ts';
 import type { Bindings } from './condition-functions.ts';
 import { KIND, kindsOfField, type FieldType, type Kinds } from './condition-kinds.ts';
 import { cutText, MAX_MESSAGE_TEXT_CHARS, type RoutingFacts, type TeamLoad } from './facts.ts';
+import { JsonMembers } from './condition-values.ts';
 import type { BusinessHours } from './flow-schema.ts';
 
 /** The names that conditions know: what is known of them when a condition is compiled, and what they stand for when it is evaluated. */
@@ -10,6 +11,7 @@ export interface ConditionScope {
   /**
    * The fields that steps before may have set, and the business hours of the flow. Where one of the two is given, types are checked as well, as when
    * a flow is published; where neither is, everything passes that could be evaluated, so that what was published once goes on running.
+   * All conditions of a document are given the same set of hours, by which the work on its patterns is summed up.
    */
   readonly fields?: ReadonlyMap<string, FieldType> | undefined;
   readonly hours?: ReadonlySet<string> | undefined;
@@ -131,14 +133,14 @@ export function bindFacts(facts: RoutingFacts, { hours, answer, team }: MoreFact
     contact: new Map<string, Bindings[string]>([
       ['id', contact.id],
       ['name', contact.name],
-      ['attributes', celOfJson(contact.attributes)],
+      ['attributes', new JsonMembers(contact.attributes)],
     ]),
     channel: new Map([
       ['key', channel.key],
       ['name', channel.name],
     ]),
     message: new Map([['text', cutText(message.text, MAX_MESSAGE_TEXT_CHARS)]]),
-    fields: celOfJson(fields),
+    fields: new JsonMembers(fields),
     // Computed when a condition names it, and once.
     get hours() {
       return (opening ??= openingOf(hours, nowMs));
@@ -175,13 +177,3 @@ function openingOf(hours: MoreFacts['hours'], nowMs: number): Bindings[string] {
 }
 
 const wholeNumber = (value: number): bigint => BigInt(Number.isFinite(value) ? Math.trunc(value) : 0);
-
-/** Maps instead of plain objects: the library reads a plain object's `constructor`, which here is the user's data. */
-function celOfJson(value: unknown): Bindings[string] {
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
-  if (Array.isArray(value)) return value.map(celOfJson);
-  if (typeof value === 'object' && value !== null) {
-    return new Map(Object.entries(value).map(([key, member]) => [key, celOfJson(member)]));
-  }
-  return null;
-}

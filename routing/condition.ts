@@ -5,7 +5,14 @@ import type { FieldType } from './condition-kinds.ts';
 import { bindFacts, withTeam, type BoundFacts, type ConditionScope } from './condition-names.ts';
 import { bracketDepth, MAX_NESTING } from './condition-nesting.ts';
 import { cutText, type RoutingFacts } from './facts.ts';
-import { compilePattern, faultOfPattern, type Pattern, type PatternResult } from './pattern.ts';
+import {
+  compilePattern,
+  createPatternAllowance,
+  faultOfPattern,
+  type Pattern,
+  type PatternAllowance,
+  type PatternResult,
+} from './pattern.ts';
 
 /**
  * Conditions are CEL expressions. What they may cost is bounded when they are compiled (length, nodes, nesting, no loop in a loop, literal
@@ -22,15 +29,16 @@ export function compileCondition(source: string, scope?: ConditionScope): Compil
   // Before the parser sees it: the parser recurses, and how deep it may go depends on the stack of whoever called.
   if (bracketDepth(source) > MAX_NESTING) return refuse(`the condition is nested deeper than ${MAX_NESTING} levels`);
   const patterns = new Map<string, Pattern>();
+  const allowance = allowanceOf(scope);
   try {
     const parsed = parse(source);
-    const { faults, reads } = checkExpression(parsed.expr, parsed.sourceInfo?.positions ?? {}, {
+    const { faults, reads, loopNodes } = checkExpression(parsed.expr, parsed.sourceInfo?.positions ?? {}, {
       scope,
       formsOf: (name) => ENVIRONMENT.funcs.find(name),
-      faultOfPattern: (pattern) => compileInto(patterns, pattern),
+      faultOfPattern: (pattern) => compileInto(patterns, pattern, allowance),
     });
     if (faults.length > 0) return { ok: false, faults };
-    return { ok: true, condition: { source, reads, patterns, program: plan(ENVIRONMENT, parsed.expr) } };
+    return { ok: true, condition: { source, reads, patterns, loopNodes, program: plan(ENVIRONMENT, parsed.expr) } };
   } catch (error) {
     return { ok: false, faults: [faultOfParseError(error)] };
   }
@@ -45,6 +53,7 @@ export interface Condition {
   // The rest is not for callers: use `evaluateCondition` and `readValues`.
   readonly reads: readonly (readonly string[])[];
   readonly patterns: ReadonlyMap<string, Pattern>;
+  readonly loopNodes: number;
   readonly program: Program;
 }
 
@@ -67,7 +76,7 @@ export function evaluateCondition(condition: Condition, facts: RoutingFacts): Ev
 
 export function evaluateBound(condition: Condition, bound: BoundFacts): Evaluation {
   try {
-    const result = runBounded(condition.program, bound, condition.patterns);
+    const result = runBounded(condition, bound);
     if (typeof result === 'boolean') return { value: result };
     if (isCelError(result)) return { value: false, error: cutText(result.message, MAX_ERROR_CHARS) };
     return { value: false, error: 'the condition gives no boolean' };
@@ -89,6 +98,7 @@ export function readValues(condition: Condition, bound: BoundFacts): Record<stri
 
 const MAX_VALUES_TOLD = 20;
 const MAX_TOLD_CHARS = 200;
+const MAX_MEMBERS_TOLD = 50;
 
 function nameOfPath(path: readonly string[]): string {
   const name = path
@@ -103,15 +113,36 @@ function tellableOf(value: unknown): unknown {
   if (typeof value === 'number' || typeof value === 'boolean') return value;
   if (typeof value !== 'object' || value === null) return null;
   const json = JSON.stringify(value, (_, member: unknown) => {
-    if (member instanceof Map) return Object.fromEntries(member) as unknown;
+    if (member instanceof Map) return Object.fromEntries(firstMembers(member as Map<string, unknown>));
     return typeof member === 'bigint' ? Number(member) : member;
   });
   return cutText(json, MAX_TOLD_CHARS);
 }
 
-function compileInto(patterns: Map<string, Pattern>, source: string): string | null {
+/** One for all conditions of a document, which are given the same set of hours when it is checked; else one for the condition. */
+function allowanceOf(scope: ConditionScope | undefined): PatternAllowance {
+  const document = scope?.hours;
+  const known = document && allowances.get(document);
+  if (known !== undefined) return known;
+  const allowance = createPatternAllowance();
+  if (document !== undefined) allowances.set(document, allowance);
+  return allowance;
+}
+
+const allowances = new WeakMap<ReadonlySet<string>, PatternAllowance>();
+
+/** More would be cut off again. */
+function firstMembers(members: ReadonlyMap<string, unknown>): [string, unknown][] {
+  const first: [string, unknown][] = [];
+  for (const member of members) {
+    if (first.push(member) === MAX_MEMBERS_TOLD) break;
+  }
+  return first;
+}
+
+function compileInto(patterns: Map<string, Pattern>, source: string, allowance: PatternAllowance): string | null {
   if (patterns.has(source)) return null;
-  const result = compilePattern(source);
+  const result = compilePattern(source, allowance);
   if (!result.ok) return result.fault;
   patterns.set(source, result);
   return null;

@@ -1,6 +1,7 @@
 import { templateFaults, type NameScope } from './flow-expression-faults.ts';
 import { isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
+import { addressFaults } from './web-address.ts';
 
 const GOALS = ['teamId', 'split', 'close'] as const;
 
@@ -15,6 +16,7 @@ export function destinationFaults(path: string, destination: unknown, scope: Des
     ...teamFaults(`${path}/teamId`, destination['teamId'], scope.teamIds),
     ...splitFaults(path, destination, scope.teamIds),
     ...templateFaults(`${path}/text`, destination['text'], scope),
+    ...addressFaults(`${path}/webhookUrl`, destination['webhookUrl']),
   ];
 }
 

@@ -1,18 +1,17 @@
 import { asksContact, DEFAULT_TRIGGER, type FlowDocument } from './flow-document.ts';
+import { findImpossibleValues } from './impossible-values.ts';
 import { isObject } from './json-walk.ts';
 
 /** What is no fault of a flow, but hardly what was meant: sentences for people. */
 export function findFlowHints(flow: FlowDocument, around: FlowSurroundings): string[] {
-  const { before, after, teamsWithoutAgents, reachesContacts } = around;
+  const { before, after, teamsWithoutAgents } = around;
   return [
     ...orderHints(flow.trigger.condition, { before, after }),
+    ...findImpossibleValues(flow).slice(0, MAX_NAMED),
     ...teamHints(flow, teamsWithoutAgents),
-    ...(reachesContacts || !asksContact(flow) ? [] : [UNHEARD]),
+    ...(asksContact(flow) ? channelHints(flow.trigger.condition, around) : []),
   ];
 }
-
-const UNHEARD =
-  'It asks the contact, and no channel has an address for what goes out (`outboundUrl`): nobody would see the questions, and each would time out.';
 
 export interface FlowSurroundings {
   /** The live flows that are asked before this one, and after it. */
@@ -22,6 +21,8 @@ export interface FlowSurroundings {
   readonly teamsWithoutAgents: ReadonlyMap<string, string>;
   /** Whether any channel takes what is sent to contacts. */
   readonly reachesContacts: boolean;
+  /** Keys of those that do not. */
+  readonly silentChannels: readonly string[];
 }
 
 export interface LiveFlow {
@@ -43,7 +44,7 @@ function orderHints(condition: string, { before, after }: Pick<FlowSurroundings,
   if (hidden.length === 0) return [];
   return [
     `It takes whatever ${hidden.length === 1 ? 'this flow' : 'these flows'} after it would take, so that they never run: ` +
-      `${hidden.slice(0, MAX_NAMED).join(', ')}${hidden.length > MAX_NAMED ? ` and ${hidden.length - MAX_NAMED} more` : ''}.`,
+      `${listNamed(hidden)}.`,
   ];
 }
 
@@ -55,6 +56,31 @@ function takesWhatever(first: string, second: string): boolean {
 
 /** Blanks and the kind of quotes make no difference that matters to a hint. */
 const plain = (condition: string): string => condition.replaceAll(/\s+/g, ' ').replaceAll('"', "'").trim();
+
+function channelHints(
+  condition: string,
+  { reachesContacts, silentChannels }: Pick<FlowSurroundings, 'reachesContacts' | 'silentChannels'>,
+): string[] {
+  if (!reachesContacts) return [UNHEARD];
+  // A trigger that looks at the channel may leave those out that are silent, so only those count that it plainly names.
+  const meant = condition.includes('channel')
+    ? silentChannels.filter((key) => plain(condition).includes(`channel.key == '${key}'`))
+    : silentChannels;
+  if (meant.length === 0) return [];
+  return [
+    `It asks the contact, and ${meant.length === 1 ? 'the channel' : 'the channels'} ${listNamed(meant.map((key) => `“${key}”`))} ` +
+      `${meant.length === 1 ? 'has' : 'have'} no address for what goes out (\`outboundUrl\`): what is asked there stands only in the feed of events.`,
+  ];
+}
+
+const UNHEARD =
+  'It asks the contact, and no channel has an address for what goes out (`outboundUrl`): nobody would see the questions, and each would time out, ' +
+  'unless you send them from the feed of events yourself.';
+
+function listNamed(names: readonly string[]): string {
+  const rest = names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} more` : '';
+  return `${names.slice(0, MAX_NAMED).join(', ')}${rest}`;
+}
 
 function teamHints(flow: FlowDocument, teamsWithoutAgents: ReadonlyMap<string, string>): string[] {
   const named = teamIdsIn(flow);

@@ -3,6 +3,7 @@ import { isFieldName, isTeamId, teamFaults, type FlowFault } from './flow-faults
 import { MAX_REQUIREMENTS, MAX_RING_SECONDS, MAX_RINGS, MAX_SKILL_CHARS, skillKey } from './flow-requirements.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
 import { createNameSearch } from './nearest-name.ts';
+import { addressFaults } from './web-address.ts';
 
 /** What may be named in the flows of a workspace. */
 export interface KnownNames {
@@ -164,6 +165,7 @@ function endTextFaults(branch: unknown, scope: NameScope): FlowFault[] {
     );
     return [
       ...templateFaults(`${path}/text`, ring['text'], scope),
+      ...addressFaults(`${path}/webhookUrl`, ring['webhookUrl']),
       ...astray.map((member) => ({
         path: `${path}/${member}`,
         message: 'counts only beside fallback',

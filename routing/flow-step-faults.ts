@@ -5,6 +5,7 @@ import { conditionFaults, templateFaults, type StepScope } from './flow-expressi
 import { escapePointer, type FlowFault } from './flow-faults.ts';
 import { MAX_STEPS, STEP_SCHEMAS, type EnrichmentStep } from './flow-schema.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
+import { addressFaults, isFitForSecrets, sampleUrl } from './web-address.ts';
 import { fieldTypesOf, type FieldType } from './compiled-flow.ts';
 
 /**
@@ -121,7 +122,9 @@ function labelFaults(path: string, step: unknown): FlowFault[] {
 function requestFaults(path: string, step: unknown, scope: StepScope): FlowFault[] {
   const faults = [
     ...templateFaults(`${path}/url`, valueAt(step, '/url'), scope),
+    ...addressFaults(`${path}/url`, valueAt(step, '/url')),
     ...headerFaults(`${path}/headers`, valueAt(step, '/headers'), scope),
+    ...secretFaults(path, step),
   ];
   if (!isObject(step) || !Object.hasOwn(step, 'body')) return faults;
   if (step['method'] === 'GET') {
@@ -131,8 +134,9 @@ function requestFaults(path: string, step: unknown, scope: StepScope): FlowFault
   return [...faults, ...bodyFaults(`${path}/body`, step['body'], scope)];
 }
 
-/** What the connection itself needs is set by whoever sends. */
-const OWN_HEADERS = new Set(['host', 'content-length', 'connection', 'transfer-encoding']);
+/** What the connection itself needs is set by whoever sends. platform/guarded-request.ts has the same list, and refuses what it names. */
+export const OWN_HEADERS =
+  /^(host|connection|content-length|transfer-encoding|accept-encoding|te|trailer|upgrade|expect|keep-alive|proxy-.*)$/i;
 const UNSENDABLE = /[^\t\x20-\x7e\xa0-\xff]/;
 
 function headerFaults(path: string, headers: unknown, scope: StepScope): FlowFault[] {
@@ -142,7 +146,7 @@ function headerFaults(path: string, headers: unknown, scope: StepScope): FlowFau
     const headerPath = `${path}/${escapePointer(name)}`;
     const faults = templateFaults(headerPath, value, scope);
     const lower = name.toLowerCase();
-    if (OWN_HEADERS.has(lower)) {
+    if (OWN_HEADERS.test(name)) {
       faults.push({ path: headerPath, message: 'is set by Switchyard itself', mend: 'Remove it.' });
     }
     if (typeof value === 'string' && UNSENDABLE.test(value)) {
@@ -157,6 +161,20 @@ function headerFaults(path: string, headers: unknown, scope: StepScope): FlowFau
     }
     return faults;
   });
+}
+
+/** By http, everybody on the way could read it. */
+function secretFaults(path: string, step: unknown): FlowFault[] {
+  const url = sampleUrl(valueAt(step, '/url'));
+  const headers = valueAt(step, '/headers');
+  if (url === null || isFitForSecrets(url) || !isObject(headers)) return [];
+  return Object.entries(headers)
+    .filter(([, value]) => isObject(value) && Object.hasOwn(value, 'secret'))
+    .map(([name]) => ({
+      path: `${path}/headers/${escapePointer(name)}`,
+      message: 'is a secret, which goes by https only',
+      mend: 'Give an https:// address. By http a secret goes to localhost and to private IP addresses only.',
+    }));
 }
 
 export const MAX_BODY_DEPTH = 10;

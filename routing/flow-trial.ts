@@ -2,9 +2,10 @@
  * A flow run through for somebody who asks what it would do: by the functions that run it in earnest, with the contact's answers and other systems'
  * responses given beforehand. It runs step by step, each as the last step of a shorter flow, so that what every condition saw can be told.
  */
+import { readClassification } from './classification.ts';
 import { compileFlow, evaluateCompiled, type CompiledCondition } from './compiled-flow.ts';
 import { bindFacts, readValues } from './condition.ts';
-import type { Fields, RoutingFacts, TeamLoad } from './facts.ts';
+import { joinMessageText, type Fields, type RoutingFacts, type TeamLoad } from './facts.ts';
 import { fieldsFromResponse } from './enrichment.ts';
 import {
   settleRequest,
@@ -13,21 +14,22 @@ import {
   type Heard,
   type OutgoingText,
   type RequestAnswer,
+  type SettledRequest,
 } from './flow-interpreter.ts';
 import { noProgress, type FieldSources, type FlowProgress, type StepTrace } from './flow-progress.ts';
-import type { ClassifyStep, EnrichmentStep, FlowDocument, NetworkStep } from './flow-schema.ts';
-import { isObject } from './json-walk.ts';
+import type { FlowDocument, NetworkStep } from './flow-schema.ts';
 import { decideRoute, type RouteDecision } from './route.ts';
 
-export function tryFlow(flow: FlowDocument, facts: RoutingFacts, given: GivenTurns): FlowTrial {
+/** @param begun what is known at the opening; its `message.text` may be longer than conditions see */
+export function tryFlow(flow: FlowDocument, begun: RoutingFacts, given: GivenTurns): FlowTrial {
   const compiled = compileFlow(flow);
-  const trigger = explain(compiled.trigger, flow.trigger.condition, { flow, facts });
+  const trigger = explain(compiled.trigger, flow.trigger.condition, { flow, facts: factsAfter(begun, []) });
   if (!trigger.value) return { trigger, steps: [], messages: [], ...noOutcome };
-  const walk = walkSteps(flow, facts, given);
+  const walk = walkSteps(flow, begun, given);
   const { progress, steps, messages } = walk;
   const known = { steps, messages, fields: progress.fields, fieldSources: progress.sources };
   if (walk.failure !== null) return { ...noOutcome, trigger, ...known, failure: walk.failure };
-  const found = { ...facts, fields: progress.fields };
+  const found = { ...factsAfter(begun, walk.heard), fields: progress.fields };
   const route = decideRoute(flow, found, { loads: given.loads, gaveUpStep: progress.gaveUpStep });
   const evaluated = route.evaluated.map(({ name }, place) => {
     const { when, teamId } = flow.routing.branches[place]!;
@@ -100,39 +102,55 @@ function explain(
   return { condition, values, ...evaluateCompiled(compiled, bound) };
 }
 
+/**
+ * What the flow sees after these messages to its questions. In earnest it reads the thread anew at each turn, where they stand behind the first
+ * message: its text holds them from the turn on that they are the answer of.
+ */
+function factsAfter(begun: RoutingFacts, heard: readonly string[]): RoutingFacts {
+  const texts = [begun.message.text, ...heard].slice(0, MAX_THREAD_MESSAGES);
+  return { ...begun, message: { text: joinMessageText(texts) } };
+}
+
+/** As many as are read of the thread (store/step-inputs.ts). */
+const MAX_THREAD_MESSAGES = 10;
+
 const noOutcome = { fields: {}, fieldSources: {}, route: null, evaluated: [], failure: null };
 
 interface Walk {
   progress: FlowProgress;
   readonly steps: TriedStep[];
   readonly messages: OutgoingText[];
+  /** Those that are left. */
   readonly answers: (string | readonly string[])[];
+  /** Every message that was an answer so far. */
+  readonly heard: string[];
   failure: string | null;
 }
 
-function walkSteps(flow: FlowDocument, facts: RoutingFacts, given: GivenTurns): Walk {
-  const walk: Walk = { progress: noProgress, steps: [], messages: [], answers: [...given.answers], failure: null };
+function walkSteps(flow: FlowDocument, begun: RoutingFacts, given: GivenTurns): Walk {
+  const answers = [...given.answers];
+  const walk: Walk = { progress: noProgress, steps: [], messages: [], answers, heard: [], failure: null };
   for (let place = 0; place < flow.enrichment.length; place += 1) {
     if (walk.progress.gaveUpStep !== null || walk.failure !== null) break;
-    walkStep(walk, { flow, facts, given, place });
+    walkStep(walk, { flow, begun, given, place });
   }
   return walk;
 }
 
 function walkStep(
   walk: Walk,
-  { flow, facts, given, place }: { flow: FlowDocument; facts: RoutingFacts; given: GivenTurns; place: number },
+  { flow, begun, given, place }: { flow: FlowDocument; begun: RoutingFacts; given: GivenTurns; place: number },
 ): void {
   const step = flow.enrichment[place]!;
   const upToHere = { ...flow, enrichment: flow.enrichment.slice(0, place + 1) };
-  const { fields } = walk.progress;
+  const facts = { ...factsAfter(begun, walk.heard), fields: walk.progress.fields };
   const compiled = compileFlow(upToHere).steps[place]!.when;
-  const when = compiled === null ? undefined : explain(compiled, step.when!, { flow, facts: { ...facts, fields } });
+  const when = compiled === null ? undefined : explain(compiled, step.when!, { flow, facts });
   let told = when === undefined ? {} : { when };
   let heard: Heard = { kind: 'nothing' };
   // A question is asked at most five times, and a request once.
   for (let turns = 0; turns < MAX_TURNS; turns += 1) {
-    const turn: FlowTurn = takeTurn(upToHere, facts, walk.progress, heard);
+    const turn: FlowTurn = takeTurn(upToHere, factsAfter(begun, walk.heard), walk.progress, heard);
     note(walk, turn, { ...told, ...(heard.kind === 'answer' && { answer: heard.texts }) });
     if (turn.trace.length > 0) told = {};
     walk.messages.push(...turn.messages);
@@ -141,20 +159,26 @@ function walkStep(
     if (turn.kind === 'ask') {
       const answer = walk.answers.shift();
       heard = answer === undefined ? { kind: 'timeout' } : { kind: 'answer', texts: [answer].flat() };
+      if (heard.kind === 'answer') walk.heard.push(...heard.texts);
       continue;
     }
-    const settled = settleRequest(flow, turn.progress, answerOf(turn.step, given.responses[String(place)]));
+    const answer = answerOf(turn.step, given.responses[String(place)]);
+    const failure =
+      turn.step.onFailure === 'fallBack' && answer.failures.length > 0 ? answer.failures.join('; ') : null;
+    if (failure !== null) walk.failure = `step ${place + 1} failed: ${failure}`;
+    const settled = failure === null ? settleRequest(flow, turn.progress, answer) : leaveFailed(turn, failure);
     note(walk, { ...settled, messages: [] }, told);
     walk.progress = settled.progress;
-    const failed = settled.trace.find(({ outcome }) => outcome === 'failed');
-    if (failed !== undefined && mustNotFail(step)) {
-      walk.failure = `step ${place + 1} failed${failed.reason === undefined ? '' : `: ${failed.reason}`}`;
-    }
     return;
   }
 }
 
 const MAX_TURNS = 20;
+
+/** What was found before is kept, and nothing of the step that failed. */
+function leaveFailed({ progress, step }: Extract<FlowTurn, { kind: 'request' }>, reason: string): SettledRequest {
+  return { progress, trace: [{ position: progress.step, kind: step.kind, outcome: 'failed', reason }] };
+}
 
 type NotedTurn = Pick<FlowTurn, 'progress' | 'trace' | 'messages'>;
 
@@ -174,22 +198,12 @@ function note(walk: Walk, { progress, trace, messages }: NotedTurn, told: Partia
   });
 }
 
-const mustNotFail = (step: EnrichmentStep): boolean =>
-  (step.kind === 'http' || step.kind === 'classify') && step.onFailure === 'fallBack';
-
 function answerOf(step: NetworkStep, response: unknown): RequestAnswer {
   if (response === undefined) return { fields: {}, failures: ['no response was given, and nothing is called'] };
-  if (step.kind === 'classify') return labelOf(step, response);
+  // A label alone is what a model says that does not tell how sure it is.
+  if (step.kind === 'classify') {
+    return readClassification(step, typeof response === 'string' ? { label: response } : response);
+  }
   const { fields, missing } = fieldsFromResponse(step, response);
   return { fields, failures: missing.map((name) => `the response has nothing for ${name}`) };
-}
-
-/** A label, or `{label, confidence}`. */
-function labelOf(step: ClassifyStep, response: unknown): RequestAnswer {
-  const { label, confidence } = isObject(response) ? response : { label: response };
-  const known = step.labels.find((one) => one.label === label);
-  if (known === undefined) return { fields: {}, failures: ['the response is none of the labels'] };
-  if (typeof confidence !== 'number') return { fields: { [step.field]: known.label }, failures: [] };
-  const value = confidence >= (step.minConfidence ?? 0) ? known.label : step.otherwise;
-  return { fields: { [step.field]: value }, confidence, failures: [] };
 }

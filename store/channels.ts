@@ -88,9 +88,14 @@ export async function updateChannel(
           outbound_secret = CASE WHEN $5::boolean AND $6::text IS NOT NULL THEN coalesce(outbound_secret, $7) ELSE outbound_secret END
         WHERE workspace_id = $1 AND id = $2
         RETURNING ${channelColumns}, outbound_secret AS secret
+      ), waiting AS (
+        SELECT d.id FROM changed JOIN deliveries d ON d.lane = changed.id
+        WHERE $5::boolean AND d.state = 'pending' AND d.due_at > now() AND d.claimed_by IS NULL
+        -- As the deliverers' settling does: who locks them in another order waits for one that waits for this.
+        ORDER BY d.id FOR NO KEY UPDATE OF d
       ), hurried AS (
-        UPDATE deliveries d SET due_at = now() FROM changed
-        WHERE $5::boolean AND d.lane = changed.id AND d.state = 'pending' AND d.due_at > now() AND d.claimed_by IS NULL
+        UPDATE deliveries d SET due_at = now(), tried_since = now()
+        WHERE d.id = ANY (ARRAY(SELECT id FROM waiting)) AND d.claimed_by IS NULL
         RETURNING d.id
       ), rung AS (
         SELECT ${wakeDeliverersSql} FROM hurried LIMIT 1

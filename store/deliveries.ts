@@ -6,7 +6,9 @@
  *   pending, claimed or not, holds up the later ones; a failed one does not. Two claims at once cannot pass over it: it stays pending until it is done.
  * - A claim is a lease in the row. Who dies leaves it there, and the row is due again when it ends: then it is sent a second time, with the same id.
  * - What waits behind a row that was put off is due with it, and not before. So a claim looks at what is due only, not at all that waits for a
- *   channel that has been away for days.
+ *   channel that has been away for days. Where the row ends sooner, since people hurried it or its receiver is well again, it frees the next one,
+ *   and that the one behind it.
+ * - Lanes are served in turn, by as many rows as there is room for: the next claim goes on behind the last one served.
  */
 import type { Queryable } from './database.ts';
 
@@ -28,6 +30,8 @@ export interface ClaimedDelivery {
   readonly payload: Readonly<Record<string, unknown>>;
   /** Those that failed. */
   readonly attempts: number;
+  /** Since it was written, or sent again by hand. */
+  readonly triedForMs: number;
 }
 
 export interface ClaimOptions {
@@ -45,7 +49,7 @@ export interface ClaimOptions {
 const maxLanes = 256;
 const firstLane = '00000000-0000-0000-0000-000000000000';
 
-/** Takes what is due, some of each lane, and tells where the next claim is to begin. */
+/** Takes what is due, some of each lane, and tells behind which lane the next claim is to begin: null where none is left, so at the first again. */
 export async function claimDeliveries(
   db: Queryable,
   { claimedBy, leaseMs, maxRows, maxRowsPerLane, roomByLane, afterLane }: ClaimOptions,
@@ -76,7 +80,7 @@ const secretsSql = (row: string, name: string): string => `
   array_remove(ARRAY[${row}.${name}, CASE WHEN ${row}.${name}_at > now() - interval '1 day' THEN ${row}.${name}_before END], NULL)`;
 
 // The recursion steps from lane to lane along the index, so it costs what there are lanes, not rows. What is locked and not taken is free again at the
-// statement's end. OFFSET 0 keeps lookups by their key, also in plans made while the table was small.
+// statement's end. OFFSET 0 keeps lookups by their key, also in plans made while the table was small, and lanes sorted before anything is locked.
 const claimDeliveriesSql = `
   WITH RECURSIVE queue (lane, turn) AS (
     (SELECT lane, 1 FROM deliveries WHERE state = 'pending' AND lane > $7::uuid ORDER BY lane LIMIT 1)
@@ -87,8 +91,7 @@ const claimDeliveriesSql = `
     ) next
     WHERE queue.turn < $8::int
   ), picked AS MATERIALIZED (
-    SELECT due.* FROM queue
-    LEFT JOIN unnest($5::uuid[], $6::int[]) AS room (lane, count) ON room.lane = queue.lane
+    SELECT due.*, queue.turn FROM (SELECT * FROM queue ORDER BY turn OFFSET 0) queue
     CROSS JOIN LATERAL (
       SELECT d.id, d.workspace_id, d.channel_id FROM deliveries d
       WHERE d.lane = queue.lane AND d.state = 'pending' AND d.due_at <= now()
@@ -96,10 +99,13 @@ const claimDeliveriesSql = `
                         WHERE earlier.conversation_id = d.conversation_id AND earlier.lane = d.lane
                           AND earlier.state = 'pending' AND earlier.position < d.position OFFSET 0)
       ORDER BY d.due_at
-      LIMIT least(coalesce(room.count, $4::int), greatest(1, $3::int / (SELECT greatest(count(*), 1) FROM queue)))
+      LIMIT least(
+        coalesce((SELECT room.count FROM unnest($5::uuid[], $6::int[]) AS room (lane, count) WHERE room.lane = queue.lane), $4::int),
+        greatest(1, $3::int / (SELECT greatest(count(*), 1) FROM queue))
+      )
       FOR NO KEY UPDATE OF d SKIP LOCKED
     ) due
-    LIMIT $3::int
+    ORDER BY queue.turn LIMIT $3::int
   ), claimed AS (
     UPDATE deliveries d SET claimed_by = $1, due_at = now() + $2::float8 * interval '1 ms'
     FROM picked
@@ -107,22 +113,52 @@ const claimDeliveriesSql = `
     LEFT JOIN workspaces w ON w.id = picked.workspace_id
     WHERE d.id = picked.id
     RETURNING d.id, d.lane, d.workspace_id AS "workspaceId", d.kind, d.payload, d.attempts,
+      extract(epoch FROM now() - d.tried_since)::float8 * 1000 AS "triedForMs",
       CASE d.kind WHEN 'message' THEN c.outbound_url ELSE d.url END AS url,
       CASE d.kind WHEN 'message' THEN ${secretsSql('c', 'outbound_secret')} ELSE ${secretsSql('w', 'webhook_secret')} END AS secrets
   )
-  SELECT claimed.*, CASE WHEN q.count = $8::int THEN q.last END AS "lastLane"
-  FROM (SELECT count(*), (array_agg(lane ORDER BY turn DESC))[1] AS last FROM queue) q LEFT JOIN claimed ON true`;
+  SELECT claimed.*, (
+    SELECT lane FROM queue WHERE turn = CASE
+      WHEN (SELECT count(*) FROM picked) = $3::int THEN (SELECT max(turn) FROM picked)
+      WHEN (SELECT count(*) FROM queue) = $8::int THEN $8::int
+    END
+  ) AS "lastLane"
+  FROM (SELECT) here LEFT JOIN claimed ON true`;
 
 /** Also what somebody else has claimed since: it has arrived, whoever says so. */
 export async function settleDelivered(db: Queryable, ids: readonly string[]): Promise<void> {
   await db.query({ name: 'settle-delivered', text: settleDeliveredSql, values: [ids] });
 }
 
+/**
+ * SQL for the next one behind each of these rows, which are no longer pending. Only that: it frees the one behind it when it ends itself, so that long
+ * queues are not written from end to end each time. Whether it is due is not asked: it may have been put off since this statement began.
+ */
+const nextSql = (endedSql: string): string => `
+  SELECT next.id FROM (${endedSql}) ended CROSS JOIN LATERAL (
+    SELECT l.id, l.claimed_by FROM deliveries l
+    WHERE l.conversation_id = ended.conversation_id AND l.lane = ended.lane AND l.state = 'pending' AND l.position > ended.position
+    ORDER BY l.position LIMIT 1 OFFSET 0
+  ) next WHERE next.claimed_by IS NULL`;
+
+/**
+ * SQL that locks those of these rows that wait, by id, as all do who change more than one unclaimed row: so none waits for the other in a circle. Asked
+ * for `state = 'pending'`, PostgreSQL would read all of an index of that, in plans made while the table was small.
+ */
+const lockWaitingSql = (idsSql: string): string => `
+  SELECT d.id FROM deliveries d
+  WHERE d.id = ANY (ARRAY(${idsSql})) AND d.state <> 'failed' AND d.claimed_by IS NULL
+  ORDER BY d.id FOR NO KEY UPDATE`;
+
 // What is deleted first gives the transaction its id before it draws one for an event (store/events.ts).
 const settleDeliveredSql = `
   WITH done AS (
     DELETE FROM deliveries WHERE id = ANY ($1::uuid[])
-    RETURNING workspace_id, conversation_id, contact_id, message_id, position
+    RETURNING workspace_id, conversation_id, contact_id, message_id, lane, position
+  ), next AS (
+    ${lockWaitingSql(nextSql('SELECT * FROM done'))}
+  ), freed AS (
+    UPDATE deliveries d SET due_at = least(d.due_at, now()) WHERE d.id = ANY (ARRAY(SELECT id FROM next))
   ), marked AS (
     UPDATE messages m SET delivery = 'delivered', delivered_at = now()
     FROM done WHERE m.workspace_id = done.workspace_id AND m.id = done.message_id
@@ -162,19 +198,23 @@ const settleFailedSql = `
     SET attempts = least(d.attempts + 1, 32767), last_error = ($3::text[])[array_position($2::uuid[], d.id)], claimed_by = NULL,
         state = CASE WHEN ($4::float8[])[array_position($2::uuid[], d.id)] IS NULL THEN 'failed' ELSE 'pending' END,
         due_at = now() + coalesce(($4::float8[])[array_position($2::uuid[], d.id)], 0) * interval '1 ms'
-    WHERE d.id = ANY ($2::uuid[]) AND d.claimed_by = $1 AND d.state = 'pending'
+    WHERE d.id = ANY ($2::uuid[]) AND d.claimed_by = $1 AND d.state <> 'failed'
     RETURNING d.*
-  ), put_off AS (
-    UPDATE deliveries d SET due_at = later.until
-    FROM (
-      SELECT behind.id, tried.due_at AS until FROM tried CROSS JOIN LATERAL (
-        SELECT l.id FROM deliveries l
-        WHERE l.conversation_id = tried.conversation_id AND l.lane = tried.lane AND l.state = 'pending'
-          AND l.position > tried.position AND l.claimed_by IS NULL AND l.due_at < tried.due_at OFFSET 0
-      ) behind
-      WHERE tried.state = 'pending'
+  ), behind AS MATERIALIZED (
+    -- All wait with one that is put off; one that has failed frees the next.
+    SELECT later.id, tried.due_at AS until FROM tried CROSS JOIN LATERAL (
+      SELECT l.id FROM deliveries l
+      WHERE l.conversation_id = tried.conversation_id AND l.lane = tried.lane AND l.state = 'pending'
+        AND l.position > tried.position AND l.claimed_by IS NULL AND l.due_at < tried.due_at OFFSET 0
     ) later
-    WHERE d.id = later.id
+    WHERE tried.state = 'pending'
+    UNION ALL
+    SELECT id, NULL FROM (${nextSql("SELECT * FROM tried WHERE state = 'failed'")}) next
+  ), waiting AS (
+    ${lockWaitingSql('SELECT id FROM behind')}
+  ), moved AS (
+    UPDATE deliveries d SET due_at = CASE WHEN behind.until IS NULL THEN least(d.due_at, now()) ELSE greatest(d.due_at, behind.until) END
+    FROM behind WHERE d.id = behind.id AND d.id = ANY (ARRAY(SELECT id FROM waiting))
   ), marked AS (
     UPDATE messages m SET delivery = 'failed'
     FROM tried WHERE tried.state = 'failed' AND m.workspace_id = tried.workspace_id AND m.id = tried.message_id
@@ -253,14 +293,28 @@ const selectDeliverySql = `
   FROM deliveries d LEFT JOIN channels c ON c.workspace_id = d.workspace_id AND c.id = d.channel_id
   WHERE d.workspace_id = $1`;
 
-/** One that has failed begins anew, before what is pending behind it; one that is pending is tried at once. One that is being tried is left alone. */
+/**
+ * One that has failed begins anew, before what is pending behind it; one that is pending is tried at once, after those before it, which hold it up. One
+ * that is being tried is left alone.
+ */
 export async function retryDelivery(
   db: Queryable,
   { workspaceId, deliveryId }: { workspaceId: string; deliveryId: string },
 ): Promise<void> {
   await db.query({
     name: 'retry-delivery',
-    text: retrySql('SELECT id FROM deliveries WHERE workspace_id = $1 AND id = $2 AND claimed_by IS NULL'),
+    text: retrySql(`
+      SELECT d.id FROM deliveries d
+      WHERE d.claimed_by IS NULL AND d.id = ANY (ARRAY(
+        SELECT id FROM deliveries WHERE workspace_id = $1 AND id = $2
+        UNION ALL
+        SELECT before.id FROM deliveries wished CROSS JOIN LATERAL (
+          SELECT id FROM deliveries earlier
+          WHERE earlier.conversation_id = wished.conversation_id AND earlier.lane = wished.lane
+            AND earlier.state = 'pending' AND earlier.position < wished.position OFFSET 0
+        ) before
+        WHERE wished.workspace_id = $1 AND wished.id = $2))
+      ORDER BY d.id FOR NO KEY UPDATE`),
     values: [workspaceId, deliveryId],
   });
 }
@@ -277,7 +331,7 @@ export async function retryFailedDeliveries(
       name: 'retry-failed-deliveries',
       text: retrySql(`SELECT id FROM deliveries
                       WHERE workspace_id = $1 AND state = 'failed' AND id > $2 AND ($3::uuid IS NULL OR channel_id = $3)
-                      ORDER BY id LIMIT ${maxRetriedAtOnce}`),
+                      ORDER BY id LIMIT ${maxRetriedAtOnce} FOR NO KEY UPDATE`),
       values: [workspaceId, after, channelId],
     });
     count += rows[0]!.count;
@@ -288,16 +342,36 @@ export async function retryFailedDeliveries(
 
 const maxRetriedAtOnce = 1_000;
 
+// What is claimed after it was chosen is being tried, and must not become due beside that.
 const retrySql = (chosenSql: string): string => `
   WITH chosen AS (${chosenSql}),
   retried AS (
-    UPDATE deliveries d SET state = 'pending', attempts = CASE d.state WHEN 'failed' THEN 0 ELSE d.attempts END, due_at = now()
-    FROM chosen WHERE d.id = chosen.id
-    RETURNING d.workspace_id, d.id, d.message_id
+    UPDATE deliveries d
+    SET state = 'pending', attempts = CASE d.state WHEN 'failed' THEN 0 ELSE d.attempts END, tried_since = now(), due_at = now()
+    WHERE d.id = ANY (ARRAY(SELECT id FROM chosen)) AND d.claimed_by IS NULL
+    RETURNING d.workspace_id, d.id, d.message_id, old.state AS was
   ), marked AS (
     UPDATE messages m SET delivery = 'pending'
-    FROM retried WHERE m.workspace_id = retried.workspace_id AND m.id = retried.message_id
+    FROM retried WHERE retried.was = 'failed' AND m.workspace_id = retried.workspace_id AND m.id = retried.message_id
   ), rung AS (
     SELECT ${wakeDeliverersSql} FROM retried LIMIT 1
   )
   SELECT count(*), max(id::text)::uuid AS last FROM retried LEFT JOIN rung ON true`;
+
+/**
+ * Failed ones hold what was said to contacts, so they are not kept for longer than that is; nor for ever, since nobody may want them any more.
+ * @returns how many
+ */
+export async function forgetFailedDeliveries(
+  db: Queryable,
+  { olderThanDays, maxRows }: { olderThanDays: number; maxRows: number },
+): Promise<number> {
+  const { rowCount } = await db.query({
+    name: 'forget-failed-deliveries',
+    text: `DELETE FROM deliveries WHERE state = 'failed' AND id = ANY (ARRAY(
+             SELECT id FROM deliveries WHERE state = 'failed' AND created_at < now() - $1::int * interval '1 day'
+             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+    values: [olderThanDays, maxRows],
+  });
+  return rowCount!;
+}

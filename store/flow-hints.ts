@@ -1,5 +1,5 @@
 import type { FlowDocument } from '../routing/flow-document.ts';
-import { findFlowHints, type LiveFlow } from '../routing/flow-hints.ts';
+import { findFlowHints, type FlowSurroundings, type LiveFlow } from '../routing/flow-hints.ts';
 import type { Queryable } from './database.ts';
 
 /** What is worth knowing about the flow that has just been made live, beside the others that are. */
@@ -18,26 +18,43 @@ export async function readHints(
   const place = rows.findIndex(({ id }) => id === flowId);
   const document = rows[place]?.document;
   if (document === null || document === undefined) return [];
-  const { rows: around } = await db.query<{ reachesContacts: boolean; empty: { id: string; name: string }[] }>({
-    name: 'read-flow-surroundings',
-    text: `SELECT EXISTS (SELECT FROM channels WHERE workspace_id = $1 AND outbound_url IS NOT NULL) AS "reachesContacts",
-                  ARRAY(SELECT jsonb_build_object('id', t.id, 'name', t.name) FROM teams t
-                        WHERE t.workspace_id = $1 AND NOT EXISTS (
-                          SELECT FROM team_members m WHERE m.workspace_id = t.workspace_id AND m.team_id = t.id
-                        ) ORDER BY t.id) AS empty`,
-    values: [workspaceId],
-  });
-  const { reachesContacts, empty } = around[0]!;
-  return findFlowHints(document, {
-    before: rows.slice(0, place),
-    after: rows.slice(place + 1),
-    teamsWithoutAgents: new Map(empty.map(({ id, name }) => [id, name])),
-    reachesContacts,
-  });
+  const around = { before: rows.slice(0, place), after: rows.slice(place + 1) };
+  return findFlowHints(document, { ...around, ...(await readSurroundings(db, workspaceId)) });
+}
+
+/** The same of a document without faults that has no place in the order. */
+export async function readDocumentHints(
+  db: Queryable,
+  { workspaceId, document }: { readonly workspaceId: string; readonly document: FlowDocument },
+): Promise<string[]> {
+  return findFlowHints(document, { before: [], after: [], ...(await readSurroundings(db, workspaceId)) });
 }
 
 interface LiveRow extends LiveFlow {
   readonly id: string;
   /** Of the flow in question. */
   readonly document: FlowDocument | null;
+}
+
+type Surroundings = Omit<FlowSurroundings, 'before' | 'after'>;
+
+async function readSurroundings(db: Queryable, workspaceId: string): Promise<Surroundings> {
+  const { rows } = await db.query<SurroundingsRow>({
+    name: 'read-flow-surroundings',
+    text: `SELECT EXISTS (SELECT FROM channels WHERE workspace_id = $1 AND outbound_url IS NOT NULL) AS "reachesContacts",
+                  ARRAY(SELECT key FROM channels WHERE workspace_id = $1 AND outbound_url IS NULL ORDER BY id) AS "silentChannels",
+                  ARRAY(SELECT jsonb_build_object('id', t.id, 'name', t.name) FROM teams t
+                        WHERE t.workspace_id = $1 AND NOT EXISTS (
+                          SELECT FROM team_members m WHERE m.workspace_id = t.workspace_id AND m.team_id = t.id
+                        ) ORDER BY t.id) AS empty`,
+    values: [workspaceId],
+  });
+  const { empty, ...rest } = rows[0]!;
+  return { ...rest, teamsWithoutAgents: new Map(empty.map(({ id, name }) => [id, name])) };
+}
+
+interface SurroundingsRow {
+  readonly reachesContacts: boolean;
+  readonly silentChannels: string[];
+  readonly empty: { id: string; name: string }[];
 }

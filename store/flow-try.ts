@@ -11,6 +11,7 @@ import { loadsNeeded } from '../routing/route.ts';
 import { transact, type Queryable } from './database.ts';
 import { chooseFlow, type PublishedVersion } from './flow-choice.ts';
 import { foreseeAssignment, type Foreseen } from './flow-try-assignment.ts';
+import { readDocumentHints } from './flow-hints.ts';
 import { checkDocument, getFlow, getFlowVersion, type InvalidFlow } from './flows.ts';
 import { readContactHistories } from './step-inputs.ts';
 import { readTeamLoads } from './team-loads.ts';
@@ -46,11 +47,15 @@ export interface TryResult extends FlowTrial {
   readonly assignment: Foreseen | null;
   readonly defaultTeamId: string;
   readonly teamNames: ReadonlyMap<string, string>;
+  /** What is hardly meant, apart from what the order of the flows would tell. */
+  readonly hints: readonly string[];
 }
 
 export type TryRefusal =
   | { readonly kind: 'not_found' }
   | { readonly kind: 'unknown'; readonly what: 'version' | 'channel' | 'contact' }
+  /** Keys of `responses` that name no step which asks another system; the positions of those that do. */
+  | { readonly kind: 'unknown_responses'; readonly keys: readonly string[]; readonly positions: readonly number[] }
   | InvalidFlow;
 
 export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResult | TryRefusal> {
@@ -59,6 +64,8 @@ export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResul
     await tx.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
     const found = await findFlow(tx, request);
     if (found.kind !== 'found') return found;
+    const unknown = findUnknownResponses(found.flow, request.responses);
+    if (unknown !== null) return unknown;
     const setting = await readSetting(tx, request);
     if (setting.kind !== 'read') return setting;
     const { flow, flowId } = found;
@@ -66,7 +73,9 @@ export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResul
     const { workspaceId, answers, responses } = request;
     const asked = loadsNeeded(flow).map((teamId) => ({ workspaceId, teamId }));
     const loads = asked.length === 0 ? new Map() : await readTeamLoads(tx, asked);
-    const trial = tryFlow(flow, facts, { answers, responses, loads });
+    // What follows is joined to the message as it was written, and not as it was cut.
+    const begun = { ...facts, message: { text: request.text } };
+    const trial = tryFlow(flow, begun, { answers, responses, loads });
     const { route, failure } = trial;
     const teamId = failure !== null ? defaultTeamId : route?.kind === 'team' ? route.teamId : null;
     const assignment =
@@ -88,6 +97,7 @@ export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResul
       assignment,
       defaultTeamId,
       teamNames: await readTeamNames(tx, workspaceId),
+      hints: await readDocumentHints(tx, { workspaceId, document: flow }),
     };
   });
 }
@@ -123,6 +133,16 @@ async function findFlowId(tx: Queryable, workspaceId: string, name: string | nul
     values: [workspaceId, name],
   });
   return rows[0]?.id ?? null;
+}
+
+/** As nothing would come of them, what they were meant for would seem not to respond. */
+function findUnknownResponses(flow: FlowDocument, responses: GivenTurns['responses']): TryRefusal | null {
+  const positions = flow.enrichment.flatMap(({ kind }, place) =>
+    kind === 'http' || kind === 'classify' ? [place] : [],
+  );
+  const known = new Set(positions.map(String));
+  const keys = Object.keys(responses).filter((key) => !known.has(key));
+  return keys.length === 0 ? null : { kind: 'unknown_responses', keys, positions };
 }
 
 interface Setting {

@@ -98,13 +98,15 @@ function laneOfWebhook(workspaceId: string, url: string): string {
 const isoSql = (time: string): string => `to_char(${time} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
 /**
- * SQL for when what is written now is due: at once, or with what stands before it and has been put off. So the deliverers need not look, again and
- * again, at what waits behind that. One that is claimed is left out: it may be done before this is seen.
+ * SQL for when what is written now is due: at once, or with the first that stands before it, where that was put off. So the deliverers need not look,
+ * again and again, at what waits behind that. Where the first is claimed, or is due within the minute, it may be done before this is seen, and
+ * would not free it (store/deliveries.ts). What stands between has the first's time too, or waits to be freed by it.
  */
 const dueSql = (conversationId: string, lane: string): string => `
-  greatest(now(), (SELECT max(due_at) FROM deliveries earlier
-                   WHERE earlier.conversation_id = ${conversationId}::uuid AND earlier.lane = ${lane}::uuid
-                     AND earlier.state = 'pending' AND earlier.claimed_by IS NULL))`;
+  greatest(now(), (SELECT CASE WHEN first.claimed_by IS NULL AND first.due_at > now() + interval '1 minute' THEN first.due_at END
+                   FROM deliveries first
+                   WHERE first.conversation_id = ${conversationId}::uuid AND first.lane = ${lane}::uuid AND first.state = 'pending'
+                   ORDER BY first.position LIMIT 1))`;
 
 // The contact's row is written first, so that the transaction has its id before it draws one for an event (store/events.ts).
 const sendToContactSql = `

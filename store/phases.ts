@@ -1,3 +1,4 @@
+import { MAX_ANSWER_MESSAGES } from '../routing/answer.ts';
 import { phaseOf, type OpenConversation, type Phase } from '../routing/phase.ts';
 import type { Queryable } from './database.ts';
 import type { ContactKey } from './locks.ts';
@@ -30,9 +31,6 @@ export interface PhaseRow extends Omit<OpenConversation, 'id'> {
 export const phaseOfRow = (row: PhaseRow, hasPending: boolean): Phase =>
   phaseOf(row.id === null ? null : { ...row, id: row.id }, hasPending);
 
-/** More of them are no part of an answer. */
-export const maxAnswerMessages = 10;
-
 /**
  * SQL for how long the question of conversation `v` still waits, at most 0 when its turn has come: its time is over, or the contact has answered
  * and been silent since, or has written ten messages. Null where no question waits, and then it costs nothing.
@@ -40,7 +38,7 @@ export const maxAnswerMessages = 10;
 export const waitMsSql = `
   CASE WHEN v.state = 'enriching' AND v.awaiting_after_sequence IS NOT NULL THEN ceil(1000 * extract(epoch FROM
     least(v.answer_until,
-          (SELECT CASE WHEN count(*) < ${maxAnswerMessages} THEN max(m.received_at) + v.answer_settle_seconds * interval '1 s'
+          (SELECT CASE WHEN count(*) < ${MAX_ANSWER_MESSAGES} THEN max(m.received_at) + v.answer_settle_seconds * interval '1 s'
                        ELSE min(m.received_at) END
            FROM messages m
            WHERE m.workspace_id = v.workspace_id AND m.conversation_id = v.id AND m.sequence > v.awaiting_after_sequence

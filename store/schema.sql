@@ -200,6 +200,7 @@ CREATE TABLE deliveries (
   payload jsonb NOT NULL,
   state text NOT NULL DEFAULT 'pending'::text,
   attempts smallint NOT NULL DEFAULT 0,
+  tried_since timestamp with time zone NOT NULL DEFAULT now(),
   due_at timestamp with time zone NOT NULL DEFAULT now(),
   claimed_by uuid,
   last_error text,
@@ -214,6 +215,7 @@ CASE kind
 END)
 )
 WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX deliveries_age ON public.deliveries USING btree (state, created_at);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (lane, due_at) WHERE (state = 'pending'::text);
 CREATE INDEX deliveries_list ON public.deliveries USING btree (workspace_id, state, id);
 CREATE INDEX deliveries_message ON public.deliveries USING btree (message_id) WHERE (message_id IS NOT NULL);
@@ -515,6 +517,11 @@ BEGIN
                     CASE WHEN NOT m.is_awaited THEN m.conversation_id END
     FROM message m WHERE m.conversation_id IS NULL OR m.is_quiet OR m.is_awaited
     RETURNING shard
+  ), progressed AS (
+    -- Should whoever is told die, the house timer finds the answer (store/upkeep.ts), which looks for what stands still.
+    UPDATE conversations v SET progressed_at = now_under_lock + v.answer_settle_seconds * interval '1 s'
+    FROM (SELECT DISTINCT m.workspace_id, m.conversation_id FROM message m WHERE m.is_awaited) answered
+    WHERE v.workspace_id = answered.workspace_id AND v.id = answered.conversation_id
   ), rung AS (
     -- Once, and only where somebody is told: store/outbox.ts, wakeRelaysSql.
     SELECT pg_notify('switchyard_outbox', '') FROM told LIMIT 1

@@ -81,7 +81,9 @@ export async function readSystemGauges(db: Queryable): Promise<SystemGauges> {
     SELECT (SELECT count(*) FROM outbox) AS "outboxDepth",
            (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox) AS "outboxOldestSeconds",
            (SELECT coalesce(jsonb_object_agg(state, count), '{}')
-            FROM (SELECT state, count(*) FROM deliveries GROUP BY state) d) AS "deliveriesByState",
+            FROM (VALUES ('pending'), ('failed')) states (state) CROSS JOIN LATERAL (
+              SELECT count(*) FROM (SELECT FROM deliveries d WHERE d.state = states.state LIMIT 100000) first
+            ) counted) AS "deliveriesByState",
            (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8
             FROM deliveries WHERE state = 'pending') AS "deliveriesOldestSeconds",
            (SELECT coalesce(jsonb_object_agg(state, count), '{}')

@@ -113,7 +113,7 @@ async function startWorker(config: Config): Promise<void> {
       pool,
       logger,
       metrics: createOutboundMetrics(metrics),
-      privateCidrs: config.privateCidrsAllowed,
+      privateCidrs: config.outboundPrivateCidrs,
     });
     shutdown.onClose('outbound', () => outbound.stop());
     const houseTimer = startHouseTimer({

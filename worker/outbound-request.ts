@@ -1,5 +1,6 @@
 /** One attempt to tell a channel or a webhook, and what its outcome means. */
 import { GuardedRequestError, requestGuarded } from '../platform/guarded-request.ts';
+import { literalAddressOf } from '../platform/private-addresses.ts';
 import { signWebhook } from '../platform/webhook-signature.ts';
 import type { ClaimedDelivery } from '../store/deliveries.ts';
 
@@ -22,7 +23,7 @@ export interface AttemptOptions {
   readonly signal: AbortSignal;
 }
 
-/** Any 2xx says that it has arrived. 410 says that nothing more is wanted there. */
+/** Any 2xx says that it has arrived. 410 says that nothing more is wanted there; an address that is none, or a private one, will not do either. */
 export async function attemptDelivery(
   { id, url, payload, secrets }: ClaimedDelivery & { readonly url: string },
   { privateCidrs, timeoutMs, signal }: AttemptOptions,
@@ -47,9 +48,13 @@ export async function attemptDelivery(
   } catch (error) {
     if (!(error instanceof GuardedRequestError)) throw error;
     if (error.kind === 'cancelled') return { kind: 'cancelled' };
-    return { kind: 'failed', error: error.reason, isFinal: false, retryAfterMs: null };
+    const isFinal = error.kind === 'refused' && !hasName(url);
+    return { kind: 'failed', error: error.reason, isFinal, retryAfterMs: null };
   }
 }
+
+/** What is refused there may be taken another day, when the name leads elsewhere; an address stays what it is. */
+const hasName = (url: string): boolean => URL.canParse(url) && literalAddressOf(new URL(url)) === null;
 
 /** What is answered is not looked at; a little is read, so that the connection can be used again. */
 const maxAnswerBytes = 4_096;

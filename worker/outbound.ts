@@ -3,10 +3,11 @@
  * claimed, tried, and settled.
  *
  * - A notification wakes it when something was written, so that a reply is on its way within milliseconds; besides, it polls.
- * - So many are under way in all, so many to one place. A place whose last attempt failed gets two at a time until one succeeds, and all such places
- *   together half of the room: those that do not answer, and hold each attempt until its timeout, hold up no other.
+ * - So many are under way in all, so many to one place, and places take turns: nobody waits for the whole queue of a busy one. A place whose last attempt
+ *   failed gets two at a time until one succeeds, and all such places together half of the room: those that do not answer, and hold each attempt
+ *   until its timeout, hold up no other.
  * - An attempt that failed is repeated after the times of `retryDelaysMs`, over about three days; after the last it has failed for good and stays for
- *   people to look at (`GET /v1/deliveries?state=failed`). 410 fails at once.
+ *   some weeks, for people to look at (`GET /v1/deliveries?state=failed`). 410 fails at once, and so does an address that may not be asked.
  * - A worker that is told to stop claims nothing more, gives what is under way a little time, and gives the rest back. One that is killed leaves its
  *   claims, which end by themselves; what had arrived already is then sent again, with the same `webhook-id`.
  */
@@ -39,6 +40,8 @@ export interface OutboundOptions {
   /** After the first attempt, the second, and so on; each varies by a tenth either way. */
   readonly retryDelaysMs?: readonly number[];
   readonly requestTimeoutMs?: number;
+  /** Since it was written: what waited for as long behind another that failed is tried once, not for so long again. */
+  readonly giveUpAfterMs?: number;
   /** Longer than a request may take, and its settling. */
   readonly leaseMs?: number;
   /** What is under way when it is told to stop may take so long. */
@@ -70,6 +73,8 @@ export const retryDelaysMs: readonly number[] = [
   20 * hourMs,
   24 * hourMs,
 ];
+/** However the pauses vary, what has failed after all attempts is not younger than this, nor is what was written together with it. */
+const shortestTrialMs = 0.9 * retryDelaysMs.reduce((sum, ms) => sum + ms, 0);
 /** A receiver may ask for more time, but not for so much that its messages are forgotten. */
 const maxRetryAfterMs = hourMs;
 const maxUnderWay = 64;
@@ -117,9 +122,11 @@ export function startOutbound(options: OutboundOptions): Outbound {
       roomByLane: lanes.room(),
       afterLane,
     });
+    const isAround = afterLane !== null && found.afterLane === null;
     ({ afterLane } = found);
     for (const delivery of found.claimed) start(delivery);
-    return found.claimed.length > 0 || afterLane !== null;
+    // Behind the last lane comes the first. Of more lanes than one claim looks at, where nothing is due, the next poll looks at more.
+    return found.claimed.length > 0 || isAround;
   }
 
   function start(delivery: ClaimedDelivery): void {
@@ -198,7 +205,7 @@ function createErrands(
   options: OutboundOptions,
   { claimedBy, signal }: { claimedBy: string; signal: AbortSignal },
 ): Errands {
-  const { pool, logger, metrics, privateCidrs, requestTimeoutMs = 10_000 } = options;
+  const { pool, logger, metrics, privateCidrs, requestTimeoutMs = 10_000, giveUpAfterMs = shortestTrialMs } = options;
   const delays = options.retryDelaysMs ?? retryDelaysMs;
   const settlements = createSettlements(pool, claimedBy);
 
@@ -218,7 +225,7 @@ function createErrands(
     return outcome;
   }
 
-  async function settle({ id, attempts }: ClaimedDelivery, outcome: AttemptOutcome): Promise<void> {
+  async function settle({ id, attempts, triedForMs }: ClaimedDelivery, outcome: AttemptOutcome): Promise<void> {
     if (outcome.kind === 'cancelled') return releaseDeliveries(pool, { claimedBy, ids: [id] });
     if (outcome.kind === 'delivered') {
       await settlements.add({ id, failed: null });
@@ -226,7 +233,7 @@ function createErrands(
       return;
     }
     const { error, isFinal, retryAfterMs: wishedMs } = outcome;
-    const delayMs = isFinal ? undefined : delays[attempts];
+    const delayMs = isFinal || triedForMs >= giveUpAfterMs ? undefined : delays[attempts];
     const retryAfterMs =
       delayMs === undefined ? null : Math.max(varied(delayMs), Math.min(wishedMs ?? 0, maxRetryAfterMs));
     await settlements.add({ id, failed: { id, error, retryAfterMs } });

@@ -7,7 +7,7 @@ export function createSystemGauges(metrics: Metrics) {
   const outboxOldest = metrics.gauge('outbox_oldest_seconds', 'Age of the oldest row of the outbox.');
   const deliveries = metrics.gauge(
     'deliveries',
-    'What channels and webhooks must still be told: pending, or failed for good.',
+    'What channels and webhooks must still be told: pending, or failed for good; each is counted up to 100,000.',
     ['state'],
   );
   const deliveriesOldest = metrics.gauge(

@@ -8,7 +8,9 @@ import {
   type Channel,
   type MadeSecret,
 } from '../../store/channels.ts';
+import { isRefusedAddress, literalAddressOf } from '../../platform/private-addresses.ts';
 import type { ApiDeps } from '../dependencies.ts';
+import type { Scope } from '../principal.ts';
 import { problem } from '../problems.ts';
 import {
   Body,
@@ -38,7 +40,11 @@ const viewProperties = {
   name: Type.String(),
   units: Units,
   outboundUrl: Nullable(
-    Type.String({ description: 'Where what is said to its contacts is sent; null: it is only stored' }),
+    Type.String({
+      description:
+        'Where what is said to its contacts is sent; null: it is only stored. Keys that are not admin see it without its query, in which ' +
+        'there are often secrets',
+    }),
   ),
   createdAt: Timestamp,
 };
@@ -61,7 +67,7 @@ const OutboundUrl = Nullable(
     pattern: '^https?://[^/?#@\\\\\\s]+(?:[/?][^#\\s]*)?$',
     description:
       'Replies of agents and texts of flows are sent there, signed, in the order of each conversation, and again until they are ' +
-      'answered 2xx. http or https, without user name and fragment',
+      'answered 2xx. http or https, without user name and fragment; a private address only where the operator allows it',
     fault: 'is no http or https address without user name and fragment',
     mend: 'Send an address such as https://chat.example.com/switchyard, or null.',
     examples: ['https://chat.example.com/switchyard'],
@@ -77,7 +83,7 @@ const ChannelKey = Type.String({
   examples: ['webchat'],
 });
 
-export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+export function channelsRoutes({ pool, config }: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
     app.post(
       '/channels',
@@ -97,7 +103,7 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       },
       async (request, reply) => {
         const { workspaceId } = request.principal;
-        requireUsableUrl(request.body.outboundUrl);
+        requireUsableUrl(request.body.outboundUrl, config.outboundPrivateCidrs);
         const outcome = await createChannel(pool, { workspaceId, ...request.body });
         if (outcome.kind === 'key_taken') {
           throw problem('conflict.key_taken', {
@@ -123,7 +129,7 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const { limit, cursor } = request.query;
         const after = decodeCursor(cursor);
         const rows = await listChannels(pool, { workspaceId: request.principal.workspaceId, after, limit: limit + 1 });
-        return toPage(rows, limit, viewChannel);
+        return toPage(rows, limit, (channel) => viewChannel(channel, request.principal.scope));
       },
     );
 
@@ -139,10 +145,10 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         },
       },
       async (request) => {
-        const { workspaceId } = request.principal;
+        const { workspaceId, scope } = request.principal;
         const channel = await getChannel(pool, { workspaceId, channelId: request.params.id });
         if (channel === null) throw problem('not_found');
-        return viewChannel(channel);
+        return viewChannel(channel, scope);
       },
     );
 
@@ -166,7 +172,7 @@ export function channelsRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       },
       async (request) => {
         const { workspaceId } = request.principal;
-        requireUsableUrl(request.body.outboundUrl);
+        requireUsableUrl(request.body.outboundUrl, config.outboundPrivateCidrs);
         const outcome = await updateChannel(pool, { workspaceId, channelId: request.params.id, ...request.body });
         if (outcome.kind === 'not_found') throw problem('not_found');
         return viewMadeChannel(outcome.channel);
@@ -201,17 +207,33 @@ function secretRoutes(pool: ApiDeps['pool']): FastifyPluginAsyncTypebox {
   };
 }
 
-/** The pattern lets through what only a parser refuses, such as ports that are none. */
-function requireUsableUrl(url: string | null | undefined): void {
-  if (url === undefined || url === null || URL.canParse(url)) return;
-  const mend = 'Send an address such as https://chat.example.com/switchyard, or null.';
-  throw problem('invalid_request', { errors: [{ field: '/outboundUrl', message: 'is no address', mend }] });
+/**
+ * The pattern lets through what only a parser refuses, such as ports that are none. A private address would be refused at each delivery; whether
+ * a name leads to one is known only then.
+ */
+function requireUsableUrl(url: string | null | undefined, privateCidrs: readonly string[]): void {
+  if (url === undefined || url === null) return;
+  const fault = faultOfUrl(url, privateCidrs);
+  if (fault !== null) throw problem('invalid_request', { errors: [{ field: '/outboundUrl', ...fault }] });
 }
 
-function viewChannel({ id, key, name, units, outboundUrl, createdAt }: Channel) {
-  return { id, key, name, units, outboundUrl, createdAt: createdAt.toISOString() };
+function faultOfUrl(url: string, privateCidrs: readonly string[]): { message: string; mend: string } | null {
+  if (!URL.canParse(url)) {
+    return { message: 'is no address', mend: 'Send an address such as https://chat.example.com/switchyard, or null.' };
+  }
+  const literal = literalAddressOf(new URL(url));
+  if (literal === null || !isRefusedAddress(literal, privateCidrs)) return null;
+  const mend =
+    'Send a public address, or have the operator of this installation put this one into OUTBOUND_PRIVATE_CIDRS.';
+  return { message: 'is a private address, which may not be reached', mend };
 }
 
+function viewChannel({ id, key, name, units, outboundUrl, createdAt }: Channel, scope: Scope) {
+  const url = scope === 'admin' ? outboundUrl : (outboundUrl?.replace(/\?.*$/s, '') ?? null);
+  return { id, key, name, units, outboundUrl: url, createdAt: createdAt.toISOString() };
+}
+
+/** For admins only. */
 function viewMadeChannel(channel: Channel & MadeSecret) {
-  return { ...viewChannel(channel), outboundSecret: channel.outboundSecret };
+  return { ...viewChannel(channel, 'admin'), outboundSecret: channel.outboundSecret };
 }

@@ -25,6 +25,7 @@ import {
   errorResponses,
   toPage,
 } from '../schemas.ts';
+import { acceptNoBody } from '../validation.ts';
 
 const tags = ['Deliveries'];
 
@@ -58,16 +59,26 @@ export function deliveriesRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           querystring: Type.Object(
             {
               ...listQueryProperties,
-              state: Type.Optional(OneOf(deliveryStates, { description: 'failed unless given' })),
+              state: Type.Optional(
+                OneOf(deliveryStates, {
+                  description: 'pending: still to be sent, or sent again; failed: given up. Left out: both',
+                }),
+              ),
             },
             { additionalProperties: false },
           ),
           response: { 200: listOf(DeliveryView), ...errorResponses() },
         },
       },
-      async ({ principal: { workspaceId }, query: { limit, cursor, state = 'failed' } }) => {
+      async ({ principal: { workspaceId }, query: { limit, cursor, state } }) => {
         const after = decodeCursor(cursor);
-        const rows = await listDeliveries(pool, { workspaceId, state, after, limit: limit + 1 });
+        const states = state === undefined ? deliveryStates : [state];
+        const lists = await Promise.all(
+          states.map((one) => listDeliveries(pool, { workspaceId, state: one, after, limit: limit + 1 })),
+        );
+        // One that fails between the two reads is in both, and the later state counts.
+        const rows = [...new Map(lists.flat().map((row) => [row.id, row])).values()];
+        rows.sort((one, other) => (one.id < other.id ? -1 : 1));
         return toPage(rows, limit, viewDelivery);
       },
     );
@@ -79,7 +90,9 @@ export function deliveriesRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags,
           summary: 'Send again what failed, or at once what waits for its next attempt',
-          description: 'What failed begins anew, before what is pending behind it in its conversation.',
+          description:
+            'What failed begins anew, before what is pending behind it in its conversation. What is pending keeps its count of attempts and is ' +
+            'due now.',
           params: IdParams,
           response: { 200: DeliveryView, ...errorResponses(404) },
         },
@@ -98,6 +111,7 @@ export function deliveriesRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       '/deliveries/retry',
       {
         config: { scope: 'admin' },
+        preValidation: acceptNoBody,
         schema: {
           tags,
           summary: 'Send again all that failed, or all of one channel',

@@ -1,11 +1,13 @@
 import { Type, type FastifyPluginAsyncTypebox, type Static } from '@fastify/type-provider-typebox';
+import { MAX_ANSWER_MESSAGES } from '../../routing/answer.ts';
 import { tryFlowNow, type TryRefusal, type TryRequest } from '../../store/flow-try.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { DocumentedDocument, OpenDocument } from '../flow-document-schema.ts';
 import { FlowTrialView, viewFlowTrial } from '../flow-trial-views.ts';
 import { invalidFlow, unknownVersion } from '../flow-views.ts';
 import { problem, type Problem } from '../problems.ts';
-import { Body, errorResponses, Id, IdParams, SafeText, TimestampInput } from '../schemas.ts';
+import { Attributes, Body, errorResponses, Id, IdParams, SafeText, TimestampInput } from '../schemas.ts';
+import { escapePointer } from '../text-check.ts';
 
 export function flowTryRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
@@ -83,7 +85,7 @@ const TriedContact = Body(
   {
     id: Type.Optional(Id),
     name: Type.Optional(SafeText(256)),
-    attributes: Type.Optional(Type.Record(Type.String({ maxLength: 256 }), Type.Unknown())),
+    attributes: Type.Optional(Attributes('In the place of those that the contact has')),
     lifecycle: Type.Optional(SafeText(1000, { description: 'The attribute of that name' })),
     history: Type.Optional(
       Body(
@@ -108,7 +110,7 @@ const Answer = Type.Unsafe<string | string[]>({
   type: ['string', 'array'],
   maxLength: 4096,
   minItems: 1,
-  maxItems: 20,
+  maxItems: MAX_ANSWER_MESSAGES,
   items: { type: 'string', maxLength: 4096 },
 });
 
@@ -129,7 +131,7 @@ const tryMembers = {
     Type.Record(Type.String({ pattern: '^[0-9]{1,2}$' }), Type.Unknown(), {
       description:
         'What other systems respond, by the position of the step from 0: the body for `http`, a label or {label, confidence} for `classify`. ' +
-        'Without one, the step counts as failed',
+        'Without one, the step counts as failed; a label without a confidence fails where the step has `minConfidence`',
     }),
   ),
 };
@@ -150,10 +152,29 @@ function refusalProblem(refusal: TryRefusal): Problem {
       return problem('not_found');
     case 'invalid':
       return invalidFlow(refusal);
+    case 'unknown_responses':
+      return unknownResponses(refusal);
     case 'unknown':
       return UNKNOWN[refusal.what]();
   }
 }
+
+function unknownResponses({ keys, positions }: Extract<TryRefusal, { kind: 'unknown_responses' }>): Problem {
+  const mend =
+    positions.length === 0
+      ? 'Remove it: the flow has no such step.'
+      : `Name a step by its position, counted from 0: ${positions.join(', ')}.`;
+  return problem('unknown_reference', {
+    errors: keys.slice(0, MAX_TOLD_KEYS).map((key) => ({
+      field: `/responses/${escapePointer(key)}`,
+      message: 'names no `http` or `classify` step',
+      mend,
+    })),
+  });
+}
+
+/** A flow has fewer steps. */
+const MAX_TOLD_KEYS = 50;
 
 const UNKNOWN: Readonly<Record<'version' | 'channel' | 'contact', () => Problem>> = {
   version: () => unknownVersion('/version', 'Send the number of a version, "draft", or "live" once it is published.'),

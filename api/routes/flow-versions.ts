@@ -11,7 +11,8 @@ import {
   LiveVersionView,
   noFlowProblem,
   unknownVersion,
-  viewFlowVersion,
+  viewDocument,
+  viewFlowVersionFor,
   viewLiveVersion,
 } from '../flow-views.ts';
 import { problem } from '../problems.ts';
@@ -108,12 +109,12 @@ function readingRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           response: { 200: listOf(FlowVersionView), ...errorResponses(404) },
         },
       },
-      async ({ principal: { workspaceId }, params, query: { limit, cursor } }) => {
+      async ({ principal: { workspaceId, scope }, params, query: { limit, cursor } }) => {
         const key = { workspaceId, flowId: params.id };
         if ((await getFlow(pool, key)) === null) throw problem('not_found');
         const beforeNumber = numberOf(decodeCursor(cursor, /^[1-9][0-9]{0,8}$/));
         const rows = await listFlowVersions(pool, { ...key, beforeNumber, limit: limit + 1 });
-        const page = toPage(rows, limit, viewFlowVersion);
+        const page = toPage(rows, limit, viewFlowVersionFor(scope));
         const last = page.items.at(-1);
         // Versions go by number; ids of versions published by two machines at once may disagree with it.
         return { ...page, nextCursor: page.nextCursor && last ? encodeCursor(String(last.number)) : null };
@@ -131,11 +132,11 @@ function readingRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           response: { 200: FlowVersionView, ...errorResponses(404) },
         },
       },
-      async ({ principal: { workspaceId }, params }) => {
+      async ({ principal: { workspaceId, scope }, params }) => {
         const number = Number(params.number);
         const version = await getFlowVersion(pool, { workspaceId, flowId: params.id, number });
         if (version === null) throw problem('not_found');
-        return viewFlowVersion(version);
+        return viewFlowVersionFor(scope)(version);
       },
     );
 
@@ -146,7 +147,8 @@ function readingRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         schema: {
           tags: ['Flows'],
           summary: 'What differs between two versions of a flow',
-          description: 'Branches are told apart by their names.',
+          description:
+            'Branches are told apart by their names. Keys that are not admin see addresses without their query, and no difference that is only there.',
           params: IdParams,
           querystring: Type.Object(
             { from: { ...VersionName, default: 'live' }, to: { ...VersionName, default: 'draft' } },
@@ -155,14 +157,14 @@ function readingRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           response: { 200: Type.Object({ changes: Type.Array(FlowChangeView) }), ...errorResponses(404, 422) },
         },
       },
-      async ({ principal: { workspaceId }, params, query }) => {
+      async ({ principal: { workspaceId, scope }, params, query }) => {
         const flow = await getFlow(pool, { workspaceId, flowId: params.id });
         if (flow === null) throw problem('not_found');
         const from = await findDocument(pool, { workspaceId, flow, name: query.from });
         const to = await findDocument(pool, { workspaceId, flow, name: query.to });
         if (from === null) throw unknownVersion('from');
         if (to === null) throw unknownVersion('to');
-        return { changes: [...diffFlows(from, to)] };
+        return { changes: diffFlows(viewDocument(from, scope), viewDocument(to, scope)) };
       },
     );
   };

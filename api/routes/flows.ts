@@ -1,9 +1,20 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { archiveFlow, orderFlows, restoreFlow, unpublishFlow, type OrderFaults } from '../../store/flow-publishing.ts';
+import { readDocumentHints } from '../../store/flow-hints.ts';
 import { checkDocument, createFlow, getFlow, listFlows, updateFlow } from '../../store/flows.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { DocumentedDocument, flowJsonSchema, OpenDocument } from '../flow-document-schema.ts';
-import { DocumentFaultView, FlowView, invalidFlow, noFlowProblem, viewDocumentFault, viewFlow } from '../flow-views.ts';
+import {
+  DocumentFaultView,
+  FlowView,
+  HintView,
+  invalidFlow,
+  noFlowProblem,
+  viewDocumentFault,
+  viewFlow,
+  viewFlowFor,
+  viewHint,
+} from '../flow-views.ts';
 import { problem, type Problem } from '../problems.ts';
 import {
   Body,
@@ -81,10 +92,10 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           response: { 200: listOf(FlowView), ...errorResponses() },
         },
       },
-      async ({ principal: { workspaceId }, query: { limit, cursor, archived } }) => {
+      async ({ principal: { workspaceId, scope }, query: { limit, cursor, archived } }) => {
         const after = decodeCursor(cursor);
         const rows = await listFlows(pool, { workspaceId, after, limit: limit + 1, isArchived: archived });
-        return toPage(rows, limit, viewFlow);
+        return toPage(rows, limit, viewFlowFor(scope));
       },
     );
 
@@ -99,10 +110,10 @@ function draftRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           response: { 200: FlowView, ...errorResponses(404) },
         },
       },
-      async ({ principal: { workspaceId }, params }) => {
+      async ({ principal: { workspaceId, scope }, params }) => {
         const flow = await getFlow(pool, { workspaceId, flowId: params.id });
         if (flow === null) throw problem('not_found');
-        return viewFlow(flow);
+        return viewFlowFor(scope)(flow);
       },
     );
 
@@ -170,6 +181,10 @@ function documentRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
             200: Type.Object({
               valid: Type.Boolean(),
               faults: Type.Array(DocumentFaultView),
+              hints: Type.Array(HintView, {
+                description:
+                  'Of a valid document: no faults, but hardly meant, apart from what the order of the flows would tell',
+              }),
               document: Nullable(
                 Type.Unsafe<object>({
                   type: 'object',
@@ -184,9 +199,12 @@ function documentRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       },
       async ({ principal: { workspaceId }, body }) => {
         const checked = await checkDocument(pool, workspaceId, body.document);
-        return checked.kind === 'valid'
-          ? { valid: true, faults: [], document: checked.document }
-          : { valid: false, faults: checked.faults.map(viewDocumentFault), document: null };
+        if (checked.kind === 'invalid') {
+          return { valid: false, faults: checked.faults.map(viewDocumentFault), hints: [], document: null };
+        }
+        const { document } = checked;
+        const hints = await readDocumentHints(pool, { workspaceId, document });
+        return { valid: true, faults: [], hints: hints.map(viewHint), document };
       },
     );
   };

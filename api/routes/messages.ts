@@ -5,7 +5,17 @@ import type { AcceptedMessage, IngestItem, IngestResult } from '../../store/inge
 import type { ApiDeps } from '../dependencies.ts';
 import { logFailure, toProblem, viewProblem } from '../error-answers.ts';
 import { Problem, problem, type FieldFault } from '../problems.ts';
-import { Body, Id, IdParams, NullableId, ProblemSchema, SafeText, TimestampInput, errorResponses } from '../schemas.ts';
+import {
+  Attributes,
+  Body,
+  Id,
+  IdParams,
+  NullableId,
+  ProblemSchema,
+  SafeText,
+  TimestampInput,
+  errorResponses,
+} from '../schemas.ts';
 import { findSchemaFaults, findUnstorable } from '../validation.ts';
 import { MessageView, viewMessage } from '../views.ts';
 
@@ -28,14 +38,6 @@ const Attachment = Body({
   size: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Bytes' })),
 });
 
-const Attributes = Type.Unsafe<Record<string, string | number | boolean | null>>({
-  type: 'object',
-  description: 'Laid over those that the contact has; null is a value too',
-  maxProperties: 50,
-  propertyNames: { minLength: 1, maxLength: 64 },
-  additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1024 },
-});
-
 const MessageInput = Body(
   {
     channel: SafeText(64, { description: "The channel's key", examples: ['webchat'] }),
@@ -47,7 +49,7 @@ const MessageInput = Body(
       externalId: SafeText(256, { description: "The contact's id in its channel", examples: ['visitor-7'] }),
       id: Type.Optional(Id),
       name: Type.Optional(SafeText(256)),
-      attributes: Type.Optional(Attributes),
+      attributes: Type.Optional(Attributes('Laid over those that the contact has; null is a value too')),
     }),
     text: Type.Optional(SafeText(16_384)),
     attachments: Type.Optional(Type.Array(Attachment, { minItems: 1, maxItems: 20 })),

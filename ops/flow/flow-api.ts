@@ -42,6 +42,9 @@ function readAccess(options: { url?: string | undefined; 'key-file'?: string | u
   // The key of the system started here is sent to no other.
   const ownKey = url === dev?.apiUrl ? dev?.keys.admin : undefined;
   const key = options['key-file'] === undefined ? (access.key ?? ownKey) : readKey(options['key-file']);
+  if (url !== undefined && key === undefined && dev !== null) {
+    throw new CommandFault(`Set SWITCHYARD_KEY (or --key-file): the key in ${file} is for ${dev.apiUrl} only.`);
+  }
   if (url === undefined || key === undefined) {
     const missing = url === undefined ? 'SWITCHYARD_URL (or --url)' : 'SWITCHYARD_KEY (or --key-file)';
     throw new CommandFault(`Set ${missing}, or run \`npm start\` first (there is no ${file}).`);

@@ -41,6 +41,8 @@ CREATE TABLE deliveries (
   payload jsonb NOT NULL,
   state text NOT NULL DEFAULT 'pending' CONSTRAINT deliveries_state_check CHECK (state IN ('pending', 'failed')),
   attempts smallint NOT NULL DEFAULT 0,
+  -- What it is given up by: from when it was written, or sent again by hand.
+  tried_since timestamptz NOT NULL DEFAULT now(),
   -- When it is tried next; while it is claimed, when the claim ends.
   due_at timestamptz NOT NULL DEFAULT now(),
   claimed_by uuid,
@@ -55,3 +57,5 @@ CREATE INDEX deliveries_due ON deliveries (lane, due_at) WHERE state = 'pending'
 CREATE INDEX deliveries_order ON deliveries (conversation_id, lane, position) WHERE state = 'pending';
 CREATE INDEX deliveries_message ON deliveries (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX deliveries_list ON deliveries (workspace_id, state, id);
+-- How many there are and since when, and which have failed long ago.
+CREATE INDEX deliveries_age ON deliveries (state, created_at);

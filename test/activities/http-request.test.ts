@@ -234,13 +234,35 @@ test('another workspace’s secret is none', async () => {
   expect(answer.failures).toEqual([`${server.host}: there is no secret token for this host`]);
 });
 
-test('to a host that has a name, a secret goes by https only', async () => {
-  const question = {
-    secrets: { token: { host: 'crm.example', value } },
-    network: { allowedHosts: new Set(['crm.example']) },
-  };
-  const step = { url: 'http://crm.example/', headers: { Authorization: { secret: 'token' } } };
-  expect((await ask(step, question)).failures).toEqual(['crm.example: the secret token is sent by https only']);
+test.each(['crm.example', '192.0.2.7', '8.8.8.8', '[2001:db8::7]', '169.254.169.254'])(
+  'by http, a secret does not go to %s',
+  async (host) => {
+    const question = { secrets: { token: { host, value } }, network: { allowedHosts: new Set([host]) } };
+    const step = { url: `http://${host}/`, headers: { Authorization: { secret: 'token' } } };
+    expect((await ask(step, question)).failures).toEqual([`${host}: the secret token is sent by https only`]);
+  },
+);
+
+const basic = `Basic ${Buffer.from('switchyard:p4ss w0rd').toString('base64')}`;
+
+test.each([
+  ['the token alone', value, 's3cret-0123456789'],
+  ['the token in other letters', value, 'TOKEN S3CRET-0123456789.'],
+  ['one of two long words', 'Key first-word-of-it second-word-of-it', 'it was second-word-of-it'],
+  ['what is encoded', basic, basic.slice('Basic '.length)],
+  ['what was encoded', basic, 'you are switchyard:p4ss w0rd'],
+  ['the password', basic, 'p4ss w0rd'],
+])('an answer that repeats of a secret %s is not kept', async (_, secret, said) => {
+  const secrets = { token: { host: server.host, value: secret } };
+  server.answer('/parts', says({ customer: { tier: said, orders: 'Bearer of the Basic Key' } }));
+  const echoed = await ask(
+    { url: `${server.url}/parts`, headers: { Authorization: { secret: 'token' } } },
+    { secrets },
+  );
+  expect(echoed).toEqual({
+    fields: { orders: 'Bearer of the Basic Key' },
+    failures: [`${server.host} repeated a secret in tier`],
+  });
 });
 
 test('a secret is in no failure, and an answer that repeats it is not kept', async () => {

@@ -101,13 +101,6 @@ test('a close during a slow request does not wait for it, and the late answer ch
   expect(await scene.conversation(conversationId)).toMatchObject({ state: 'closed', fields: {} });
 });
 
-test('an address that is none fails softly, too', async () => {
-  const scene = await enterAsking('http://example.com:99999/customer');
-  const conversationId = await scene.untilOpen(await scene.say(newId()));
-  expect(await scene.conversation(conversationId)).toMatchObject({ fields: { known: true }, fallbackReason: null });
-  expect(await failuresOf(scene, conversationId)).toEqual([expect.stringContaining('address')]);
-});
-
 test('each step of a conversation has an idempotency key of its own', async () => {
   const scene = await actors.enter();
   const step = { kind: 'http', url: `${server.url}/customer`, timeoutMs: 5_000, fields: { tier: '/customer/tier' } };

@@ -78,6 +78,13 @@ describe('the OpenAPI document', () => {
     tags?: string[];
     summary?: string;
     security?: unknown[];
+    parameters?: { name: string; required?: boolean; schema: { default?: unknown } }[];
+    requestBody?: {
+      content: Record<
+        string,
+        { schema: { required?: string[]; properties?: Record<string, { default?: unknown } | undefined> } }
+      >;
+    };
     responses: Record<string, { content?: Record<string, unknown>; headers?: Record<string, unknown> }>;
   }
 
@@ -122,6 +129,28 @@ describe('the OpenAPI document', () => {
     const { body } = await api.call('GET', '/openapi.json');
     const { schema } = body.paths['/v1/messages/batch'].post.requestBody.content['application/json'];
     expect(schema.properties.messages.items.required).toEqual(['channel', 'externalId', 'contact']);
+  });
+
+  test('what may be left out is not required: what has a default, wherever it stands', async () => {
+    const { body } = await api.call('GET', '/openapi.json');
+    const operations = Object.entries<Record<string, Operation>>(body.paths).flatMap(([path, item]) =>
+      Object.entries(item).map(([method, operation]) => ({ name: `${method} ${path}`, operation })),
+    );
+    const defaults: string[] = [];
+    for (const { name, operation } of operations) {
+      for (const parameter of operation.parameters ?? []) {
+        if (parameter.schema.default === undefined) continue;
+        defaults.push(parameter.name);
+        expect(parameter.required ?? false, `${name} ${parameter.name}`).toBe(false);
+      }
+      const schema = operation.requestBody?.content['application/json']?.schema;
+      for (const member of schema?.required ?? []) {
+        expect(schema?.properties?.[member]?.default, `${name} ${member}`).toBeUndefined();
+      }
+    }
+    expect(defaults.filter((name) => name === 'limit').length).toBeGreaterThan(5);
+    // A parameter of the path is required all the same.
+    expect(body.paths['/v1/flows/{id}'].get.parameters).toMatchObject([{ name: 'id', required: true }]);
   });
 
   test('/docs shows it', async () => {

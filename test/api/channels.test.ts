@@ -135,6 +135,54 @@ test.each([
   });
 });
 
+test.each([
+  'http://127.0.0.1/x',
+  'http://[::1]/',
+  'http://169.254.169.254/',
+  'https://10.1.2.3:8443/',
+  'http://0x7f.1/',
+])('the private address %s is refused, and what to do about it is told', async (outboundUrl) => {
+  const made = await api.call('POST', '/v1/channels', asAdmin({ key: newId(), name: 'Inside' }));
+  const url = `/v1/channels/${made.body.id}`;
+  for (const answer of [
+    await api.call('POST', '/v1/channels', asAdmin({ key: newId(), name: 'Inside', outboundUrl })),
+    await api.call('PATCH', url, asAdmin({ outboundUrl })),
+  ]) {
+    expect(answer).toMatchObject({
+      status: 400,
+      body: { errors: [{ field: '/outboundUrl', mend: expect.stringContaining('OUTBOUND_PRIVATE_CIDRS') }] },
+    });
+  }
+  expect((await api.call('GET', url, asAdmin())).body.outboundUrl).toBeNull();
+});
+
+test('a private address that the operator allows is taken; what enrichment may reach does not count', async () => {
+  const outboundUrl = 'http://10.1.2.3/x';
+  const body = { key: newId(), name: 'Inside', outboundUrl };
+  for (const [variable, status] of [
+    ['PRIVATE_CIDRS_ALLOWED', 400],
+    ['OUTBOUND_PRIVATE_CIDRS', 201],
+  ] as const) {
+    const opened = await startApi(database.pool, { [variable]: '10.0.0.0/8' });
+    expect((await opened.call('POST', '/v1/channels', asAdmin(body))).status).toBe(status);
+    await opened.close();
+  }
+});
+
+test('what stands in the query of an outbound URL is for admins', async () => {
+  const { keys } = await createTestWorkspace(database.pool);
+  const outboundUrl = 'https://chat.example.com/out?key=s3cret';
+  const made = await api.call('POST', '/v1/channels', { key: keys.admin, body: { key: 'q', name: 'Q', outboundUrl } });
+  for (const [key, shown] of [
+    [keys.admin, outboundUrl],
+    [keys.agent, 'https://chat.example.com/out'],
+  ] as const) {
+    expect((await api.call('GET', `/v1/channels/${made.body.id}`, { key })).body.outboundUrl).toBe(shown);
+    const { body } = await api.call('GET', '/v1/channels', { key });
+    expect(body.items.map((channel: { outboundUrl: string }) => channel.outboundUrl)).toEqual([shown]);
+  }
+});
+
 test('nobody but its admins rotates the secret of a channel', async () => {
   const { body } = await api.call('POST', '/v1/channels', asAdmin({ key: newId(), name: 'Own' }));
   const url = `/v1/channels/${body.id}/rotate-secret`;

@@ -161,6 +161,21 @@ test('enrichment tells what the contact was asked and whether it answered', () =
   );
 });
 
+test('a question that waits is told as one, and nothing is said of what is not known yet', () => {
+  const summaryOf = (fields: object, ...steps: object[]) =>
+    summarizeDecision({ kind: 'enrichment', detail: { fields, failures: [], steps } });
+  const asked = { position: 1, kind: 'ask', outcome: 'asked' };
+  const set = { position: 0, kind: 'set', outcome: 'done' };
+  expect(summaryOf({}, asked)).toBe('Asked the contact (step 2).');
+  expect(summaryOf({ a: 1 }, set, asked)).toBe(
+    'Enrichment set a = 1. Asked the contact (step 2).',
+  );
+  expect(summaryOf({}, { ...asked, reason: 'the answer does not fit' })).toBe(
+    'Asked the contact again (step 2): the answer does not fit.',
+  );
+  expect(summaryOf({}, { ...asked, outcome: 'answered' })).toMatch(/^Enrichment found nothing out\. The contact: /);
+});
+
 test('an assignment by hand tells who did it and that it went over the capacity', () => {
   const detail = { manual: true, chosen: 'a1', forced: true, note: 'Knows the case', byAgentId: 'a2' };
   expect(summarizeDecision({ kind: 'assignment', detail })).toBe(

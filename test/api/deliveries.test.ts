@@ -125,11 +125,49 @@ test('deliveries are listed page by page, by state', async () => {
   const listed = [...first.body.items, ...second.body.items].map(({ messageId }) => messageId);
   expect(listed.toSorted()).toEqual(sent.toSorted());
   expect(second.body.nextCursor).toBeNull();
-  expect((await workspace.get('/deliveries')).body.items).toEqual([]);
+  expect((await workspace.get('/deliveries?state=failed')).body.items).toEqual([]);
   for (const query of ['state=done', 'cursor=nonsense']) {
     const answer = await workspace.get(`/deliveries?${query}`);
     expect(answer).toMatchObject({ status: 400, body: { errors: [{ field: query.split('=')[0] }] } });
   }
+  await settle('delivered');
+});
+
+test('without a state, what failed and what is pending are listed together, the oldest first, page by page', async () => {
+  const sent = [];
+  const ends = ['failed', 'retried', 'failed', 'retried', 'failed'] as const;
+  for (const end of ends) {
+    sent.push((await reply()).id);
+    await settle(end);
+  }
+  const listed: { messageId: string; state: string }[] = [];
+  for (let cursor = ''; listed.length < sent.length;) {
+    const { body } = await workspace.get(`/deliveries?limit=2${cursor}`);
+    expect(body.items.length).toBeGreaterThan(0);
+    listed.push(...body.items);
+    cursor = `&cursor=${body.nextCursor}`;
+    expect(body.nextCursor === null).toBe(listed.length === sent.length);
+  }
+  const stateOf = { failed: 'failed', retried: 'pending' };
+  expect(listed).toMatchObject(sent.map((messageId, place) => ({ messageId, state: stateOf[ends[place]!] })));
+});
+
+test('what waits for its next attempt is hurried by a retry', async () => {
+  await reply();
+  await settle('retried');
+  const { id, nextAttemptAt } = (await workspace.get('/deliveries')).body.items[0];
+  expect(Date.parse(nextAttemptAt)).toBeGreaterThan(Date.now() + 30_000);
+  const { body } = await workspace.post(`/deliveries/${id}/retry`, undefined, workspace.keys.admin);
+  expect(body).toMatchObject({ state: 'pending', attempts: 1 });
+  expect(Date.parse(body.nextAttemptAt)).toBeLessThan(Date.parse(nextAttemptAt) - 30_000);
+  await settle('delivered');
+});
+
+test('all that failed are retried without a body, as with an empty one', async () => {
+  await reply();
+  await settle('failed');
+  const answer = await workspace.post('/deliveries/retry', undefined, workspace.keys.admin);
+  expect(answer).toMatchObject({ status: 200, body: { retried: 1 } });
   await settle('delivered');
 });
 

@@ -74,6 +74,19 @@ test('a try tells the path, the messages, the team, and who would get it and why
   });
 });
 
+test('a try tells what is hardly meant about the flow', async () => {
+  const { workspace, create, attempt, document } = await prepare();
+  const { routing } = document;
+  const branches = [{ ...routing.branches[0]!, when: "fields.purpose == 'slaes'" }];
+  const id = await create({ document: { ...document, routing: { ...routing, branches } } });
+  const messagesOf = async (flowId: string) =>
+    (await attempt(flowId)).body['hints'].map(({ message }: { message: string }) => message);
+  const misspelt = 'Branch “Sales”: `fields.purpose` is never "slaes"; it can be "sales", "support".';
+  expect(await messagesOf(id)).toEqual(expect.arrayContaining([misspelt, expect.stringMatching(/no channel has/)]));
+  expect(await messagesOf(await create({ name: 'Other' }))).not.toContain(misspelt);
+  expect((await workspace.get('/conversations')).body['items']).toEqual([]);
+});
+
 test('who a try names gets the conversation in earnest', async () => {
   const { workspace, create, attempt } = await prepare();
   const agents = [await workspace.addAgent(2), await workspace.addAgent(2), await workspace.addAgent(2)];
@@ -182,9 +195,11 @@ test('what a try names and is not there is refused by its place', async () => {
     [{ channel: 'fax' }, 422, '/channel'],
     [{ contact: { id: newId() } }, 422, '/contact/id'],
     [{ contact: { age: 3 } }, 400, '/contact/age'],
+    [{ contact: { attributes: { list: [1] } } }, 400, '/contact/attributes/list'],
     [{ message: {} }, 400, '/message/text'],
     [{ at: 'tomorrow' }, 400, '/at'],
     [{ answers: [1] }, 400, '/answers/0'],
+    [{ answers: [Array.from({ length: 11 }, () => 'a')] }, 400, '/answers/0'],
   ] as const) {
     expect(await attempt(id, body), JSON.stringify(body)).toMatchObject({ status, body: { errors: [{ field }] } });
   }
@@ -197,6 +212,58 @@ test('what a try names and is not there is refused by its place', async () => {
     status: 422,
     body: { type: 'urn:switchyard:problem:invalid_flow' },
   });
+});
+
+test('a response that no step takes is refused, with those that do', async () => {
+  const { workspace, admin, create, attempt } = await prepare();
+  const document = {
+    enrichment: [
+      { kind: 'set', field: 'a', value: 1 },
+      { kind: 'http', url: 'https://crm.example.com', timeoutMs: 1000, fields: { tier: '/tier' } },
+    ],
+    routing: { branches: [], otherwise: { teamId: workspace.defaultTeamId } },
+  };
+  const id = await create({ document });
+  for (const key of ['0', '00', '01', '2', '99', '100', 'a/b']) {
+    const fault = {
+      field: `/responses/${key.replace('/', '~1')}`,
+      message: 'names no `http` or `classify` step',
+      mend: 'Name a step by its position, counted from 0: 1.',
+    };
+    expect(await attempt(id, { responses: { 1: {}, [key]: {} } }), key).toMatchObject({
+      status: 422,
+      body: { type: 'urn:switchyard:problem:unknown_reference', errors: [fault] },
+    });
+  }
+  expect(await attempt(id, { responses: { 1: { tier: 'gold' } } })).toMatchObject({
+    body: { fields: { tier: 'gold' } },
+  });
+  const local = { ...document, enrichment: [] };
+  const body = { message: { text: 'Hello' }, document: local, responses: { 0: {} } };
+  expect(await workspace.post('/flows/try', body, admin)).toMatchObject({
+    status: 422,
+    body: { errors: [{ field: '/responses/0', mend: 'Remove it: the flow has no such step.' }] },
+  });
+});
+
+test('what is found before a step that must not fail is told with the default team that gets it', async () => {
+  const { workspace, create, attempt } = await prepare();
+  const http = { kind: 'http', url: 'https://crm.example.com', timeoutMs: 1000, onFailure: 'fallBack' };
+  const document = {
+    enrichment: [
+      { kind: 'set', field: 'a', value: 'known' },
+      { ...http, fields: { tier: '/tier', debt: '/debt' } },
+      { kind: 'set', field: 'late', value: true },
+    ],
+    routing: { branches: [], otherwise: { close: true } },
+  };
+  const { body } = await attempt(await create({ document }), { responses: { 1: { tier: 'gold' } } });
+  expect(body).toMatchObject({
+    steps: [{ outcome: 'done' }, { outcome: 'failed', reason: expect.stringContaining('debt'), fieldsSet: {} }],
+    fieldSources: { a: { step: 0, kind: 'set' } },
+    route: { kind: 'default_team', teamId: workspace.defaultTeamId, reason: expect.stringMatching(/^step 2 failed: /) },
+  });
+  expect(body['fields']).toEqual({ a: 'known' });
 });
 
 test('a try changes nothing in the database, not even a sequence', async () => {

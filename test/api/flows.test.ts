@@ -178,6 +178,31 @@ test('a document is checked without being stored, by whoever may read', async ()
   expect(await names()).toEqual([]);
 });
 
+test('a check tells of a valid document what is hardly meant, and of a faulty one its faults alone', async () => {
+  const { workspace, documentOf } = await prepare();
+  const choices = [{ value: 'sales', label: 'Sales' }];
+  const ask = { kind: 'ask', field: 'purpose', text: 'What?', timeoutSeconds: 60, choices };
+  const documentWith = (value: string) => {
+    const { routing } = documentOf(1);
+    const branches = [{ ...routing.otherwise, name: 'Sales', when: `fields.purpose == '${value}'` }];
+    return { enrichment: [ask], routing: { ...routing, branches } };
+  };
+  const hintsOf = async (document: object) =>
+    (await workspace.post('/flows/validate', { document })).body['hints'].map(
+      ({ message }: { message: string }) => message,
+    );
+  const misspelt = 'Branch “Sales”: `fields.purpose` is never "sale"; it can be "sales".';
+  expect(await hintsOf(documentWith('sale'))).toEqual(
+    expect.arrayContaining([misspelt, expect.stringMatching(/no channel has an address/)]),
+  );
+  expect(await hintsOf(documentWith('sales'))).not.toContain(misspelt);
+  const [{ id }] = (await workspace.get('/channels')).body['items'];
+  await workspace.patch(`/channels/${id}`, { outboundUrl: 'https://chat.example.com/' });
+  await workspace.post('/channels', { key: 'mail', name: 'Mail' }, workspace.keys.admin);
+  expect(await hintsOf(documentWith('sales'))).toContainEqual(expect.stringContaining('the channel “mail” has no'));
+  expect(await hintsOf({ enrichment: [{ kind: 'guess' }] })).toEqual([]);
+});
+
 test('the schema of the document is plain JSON Schema that knows every kind of step', async () => {
   const { workspace } = await prepare();
   const { status, body } = await workspace.get('/flows/schema');

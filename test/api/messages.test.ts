@@ -294,6 +294,8 @@ describe('GET /v1/messages/{id}', () => {
       const answer = await api.call('GET', `/v1/messages/${id}`, { key });
       expect(answer.status).toBe(404);
       expect(answer.body.type).toBe('urn:switchyard:problem:not_found');
+      // Who takes a key for an id is told so; of what is unknown or another's, nothing is.
+      expect(answer.body.detail).toEqual(id === 'x' ? expect.stringContaining('is no id') : undefined);
     }
   });
 

@@ -22,7 +22,7 @@ beforeAll(async () => {
   });
   system = await startSystem({
     env: {
-      PRIVATE_CIDRS_ALLOWED: '127.0.0.0/8',
+      OUTBOUND_PRIVATE_CIDRS: '127.0.0.0/8',
       ENRICHMENT_ALLOWED_HOSTS: outside.host,
       CLASSIFY_URL: `${outside.url}/v1`,
       CLASSIFY_MODEL: 'small',

@@ -32,7 +32,7 @@ beforeAll(async () => {
   const secretsFile = join(directory, 'secrets.json');
   const env = {
     ENRICHMENT_ALLOWED_HOSTS: outside.host,
-    PRIVATE_CIDRS_ALLOWED: '127.0.0.0/8',
+    OUTBOUND_PRIVATE_CIDRS: '127.0.0.0/8',
     FLOW_SECRETS_FILE: secretsFile,
     CLASSIFY_URL: `${outside.url}/model/v1`,
     CLASSIFY_MODEL: 'small',

@@ -65,7 +65,10 @@ async function prepare() {
 test('a file is checked, its tries come out as expected, and it is published once', async () => {
   const { workspace, write, run } = await prepare();
   const path = await write('flow', flowFile);
-  expect(await run('validate', path)).toMatchObject({ code: 0, out: `${path}: valid\n`, err: '' });
+  const validated = await run('validate', path);
+  expect(validated).toMatchObject({ code: 0, err: '' });
+  expect(validated.out).toMatch(/^\S+: valid\n/);
+  expect(validated.out).toContain(`${path}: hint: The team “Sales”`);
   expect((await workspace.get('/flows')).body['items']).toEqual([]);
 
   const tried = await run('try', path);
@@ -196,11 +199,51 @@ test('a path with questions reads like the talk that it would be', async () => {
   ]);
 });
 
+test('the key of the system that was started here is sent to no other, and the command says so', async () => {
+  const { admin, write } = await prepare();
+  const path = await write('flow', flowFile);
+  const home = await mkdtemp(join(directory, 'home-'));
+  const dev = { apiUrl: 'http://127.0.0.1:9', keys: { admin } };
+  await writeFile(join(home, 'dev.json'), JSON.stringify(dev));
+  const env = { SWITCHYARD_HOME: home, SWITCHYARD_URL: url, SWITCHYARD_KEY: undefined };
+  expect(await runFlow(['validate', path], env)).toMatchObject({
+    code: 2,
+    err: `Set SWITCHYARD_KEY (or --key-file): the key in ${join(home, 'dev.json')} is for http://127.0.0.1:9 only.\n`,
+  });
+  await writeFile(join(home, 'dev.json'), JSON.stringify({ ...dev, apiUrl: url }));
+  expect(await runFlow(['validate', path], env)).toMatchObject({ code: 0 });
+});
+
+test('a check prints what is hardly meant, and ends well', async () => {
+  const { write, run } = await prepare();
+  const { document } = flowFile;
+  const branches = [{ name: 'Typo', when: "fields.purpose == 'slaes'", team: 'Sales' }];
+  const path = await write('typo', {
+    ...flowFile,
+    document: {
+      enrichment: [{ kind: 'set', field: 'purpose', value: 'sales' }],
+      routing: { ...document.routing, branches },
+    },
+  });
+  const { code, out } = await run('validate', path);
+  expect(code).toBe(0);
+  expect(out).toContain(`${path}: valid\n`);
+  expect(out).toContain(`${path}: hint: Branch “Typo”: \`fields.purpose\` is never "slaes"; it can be "sales".\n`);
+});
+
 test('what cannot be found out ends with 2 and says what to do', async () => {
   const { admin, write, run } = await prepare();
   const path = await write('flow', flowFile);
   expect(await run('guess', path)).toMatchObject({ code: 2, err: expect.stringContaining('usage: npm run -s flow') });
   expect(await run('validate')).toMatchObject({ code: 2 });
+  const faultySetting = { SWITCHYARD_URL: url, SWITCHYARD_KEY: admin, CLASSIFY_URL: undefined, CLASSIFY_MODEL: 'x' };
+  expect(await runFlow(['validate', path], faultySetting)).toMatchObject({
+    code: 2,
+    out: '',
+    err: expect.stringMatching(
+      /^The configuration cannot be used .*CLASSIFY_URL: is missing beside CLASSIFY_MODEL.*\n$/,
+    ),
+  });
   const home = { SWITCHYARD_HOME: join(directory, 'nothing'), SWITCHYARD_URL: undefined, SWITCHYARD_KEY: undefined };
   expect(await runFlow(['validate', path], home)).toMatchObject({
     code: 2,

@@ -32,6 +32,7 @@ describe('loadConfig', () => {
       workflowSandbox: 'lean',
       enrichmentAllowedHosts: [],
       privateCidrsAllowed: [],
+      outboundPrivateCidrs: [],
       flowSecretsFile: undefined,
       classifyUrl: undefined,
       classifyApiKey: undefined,
@@ -68,6 +69,7 @@ describe('loadConfig', () => {
       WORKFLOW_SANDBOX: 'none',
       ENRICHMENT_ALLOWED_HOSTS: 'https://crm.example/path',
       PRIVATE_CIDRS_ALLOWED: '10.0.0.0/40',
+      OUTBOUND_PRIVATE_CIDRS: 'inside',
       FLOW_SECRETS_FILE: 'a\0b',
       CLASSIFY_URL: 'http://user:hunter2@models.example/v1',
       CLASSIFY_API_KEY: 'three words more',
@@ -165,6 +167,13 @@ describe('what enrichment may reach', () => {
     );
   });
 
+  it('keeps apart what enrichment and what channels and webhooks may reach', () => {
+    const opened = loadConfig({ PRIVATE_CIDRS_ALLOWED: '10.0.0.0/8' });
+    expect(opened).toMatchObject({ privateCidrsAllowed: ['10.0.0.0/8'], outboundPrivateCidrs: [] });
+    const told = loadConfig({ OUTBOUND_PRIVATE_CIDRS: '10.0.0.0/8' });
+    expect(told).toMatchObject({ privateCidrsAllowed: [], outboundPrivateCidrs: ['10.0.0.0/8'] });
+  });
+
   it.each(['10.0.0.0/33', 'fd00::/129', 'localhost', '10.0.0/8', '10.0.0.0/8;fd00::/8'])('refuses %s', (text) => {
     expect(() => loadConfig({ PRIVATE_CIDRS_ALLOWED: text })).toThrow('PRIVATE_CIDRS_ALLOWED: must be blocks');
   });
@@ -211,7 +220,7 @@ describe('.env.example', () => {
 
   it('shows usable values, and the defaults where there are any', () => {
     const config = loadConfig(Object.fromEntries(examples.map(({ name, value }) => [name, value])));
-    const optional = new Set(['given', 'enrichmentAllowedHosts', 'privateCidrsAllowed']);
+    const optional = new Set(['given', 'enrichmentAllowedHosts', 'privateCidrsAllowed', 'outboundPrivateCidrs']);
     for (const [field, value] of Object.entries(loadConfig({}))) {
       if (value !== undefined && !optional.has(field)) expect(config, field).toHaveProperty(field, value);
     }

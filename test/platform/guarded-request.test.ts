@@ -1,9 +1,16 @@
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type LookupFunction } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { GuardedRequestError, requestGuarded, type GuardedRequest } from '../../platform/guarded-request.ts';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import {
+  GuardedRequestError,
+  ownHeaders,
+  requestGuarded,
+  type GuardedRequest,
+} from '../../platform/guarded-request.ts';
+import { OWN_HEADERS } from '../../routing/flow-step-faults.ts';
 
 interface Seen {
   readonly method: string;
@@ -87,6 +94,8 @@ const failureOf = async (request: Partial<GuardedRequest>): Promise<GuardedReque
   expect(error).toBeInstanceOf(GuardedRequestError);
   return error as GuardedRequestError;
 };
+
+type LookupEnd = Parameters<LookupFunction>[2];
 
 /** A resolver that always gives these. */
 const resolvesTo = (...addresses: string[]): LookupFunction => {
@@ -249,6 +258,27 @@ test('a name that is never resolved ends at the time limit, too', async () => {
   expect(await failureOf({ timeoutMs: 0, url: `http://127.0.0.1:${port}/silent` })).toMatchObject({ kind: 'timeout' });
 });
 
+test('names are looked up two at a time, and who waits for a turn ends at the time limit', async () => {
+  const underWay: (() => void)[] = [];
+  const lookup = vi.spyOn(dns, 'lookup').mockImplementation(((_name: string, _options: object, callback: LookupEnd) => {
+    underWay.push(() => callback(Object.assign(new Error('none'), { code: 'ENOTFOUND' }), [], 0));
+  }) as unknown as typeof dns.lookup);
+  try {
+    const asked = ['one', 'two', 'three', 'four'].map((name) =>
+      failureOf({ url: `http://${name}.example/`, timeoutMs: 100 }),
+    );
+    expect((await Promise.all(asked)).map(({ kind }) => kind)).toEqual(['timeout', 'timeout', 'timeout', 'timeout']);
+    expect(lookup.mock.calls.map(([name]) => name)).toEqual(['one.example', 'two.example']);
+    const later = failureOf({ url: 'http://later.example/', timeoutMs: 5_000 });
+    underWay.splice(0).forEach((end) => end());
+    await expect.poll(() => lookup.mock.calls.length).toBe(3);
+    underWay.splice(0).forEach((end) => end());
+    expect(await later).toMatchObject({ kind: 'failed', reason: 'has no address' });
+  } finally {
+    lookup.mockRestore();
+  }
+});
+
 test('a signal ends a request under way, and keeps one from being sent', async () => {
   const controller = new AbortController();
   const sent = () => seen.filter(({ url }) => url === '/silent?cancelled').length;
@@ -286,6 +316,10 @@ test.each([
   expect(error).toMatchObject({ kind: 'refused', reason: expect.stringContaining('header') });
   for (const value of Object.values(headers)) expect(error.reason.includes(value) && value.length > 3).toBe(false);
   expect(seen).toEqual([]);
+});
+
+test('the headers that are refused here are those that no flow may have', () => {
+  expect(String(ownHeaders)).toBe(String(OWN_HEADERS));
 });
 
 test('a closed port is told without its address', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { matchAnswer } from '../../routing/answer.ts';
+import { MAX_ANSWER_MESSAGES, matchAnswer } from '../../routing/answer.ts';
 import { compileFlow } from '../../routing/compiled-flow.ts';
 import { bindFacts } from '../../routing/condition.ts';
 import type { AskStep } from '../../routing/flow-schema.ts';
@@ -63,6 +63,13 @@ describe('choices', () => {
     expect(answerTo({ choices }, 'hi', '1', 'no, wait', '2', 'please')).toEqual(fitting('support'));
     expect(answerTo({ choices }, 'hi there', 'I need some', 'help', 'with my account')).toEqual(fitting('account'));
     expect(answerTo({ choices }, 'something to order', 'or get help')).toEqual(unfit);
+  });
+
+  it('what comes after the first ten messages is no part of the answer', () => {
+    const chat = Array.from({ length: MAX_ANSWER_MESSAGES - 1 }, () => 'well');
+    expect(answerTo({ choices }, ...chat, 'support', '1')).toEqual(fitting('support'));
+    expect(answerTo({ choices }, ...chat, 'well', 'support')).toEqual(unfit);
+    expect(answerTo({}, ...chat, 'end', 'more')).toEqual(fitting([...chat, 'end'].join('\n')));
   });
 
   it('a value goes before the number of another choice, and keeps its type', () => {

@@ -26,6 +26,7 @@ const hintsOf = (condition: string, before: string[], after: string[] = [], empt
     after: after.map((text, place) => ({ name: `after ${place}`, condition: text })),
     teamsWithoutAgents: new Map(empty),
     reachesContacts: false,
+    silentChannels: [],
   });
 
 const anything = "conversation.source == 'contact'";
@@ -66,13 +67,28 @@ test('teams without agents are named wherever the flow names them', () => {
   ).toEqual(['Second', 'Third']);
 });
 
+const ask = { kind: 'ask' as const, field: 'a', text: 'What?', timeoutSeconds: 60 };
+const alone = { before: [], after: [], teamsWithoutAgents: new Map(), reachesContacts: true, silentChannels: [] };
+
 test('a flow that asks where nothing goes out is told so', () => {
-  const ask = { kind: 'ask' as const, field: 'a', text: 'What?', timeoutSeconds: 60 };
   const hintsWith = (reachesContacts: boolean) =>
-    findFlowHints(
-      { ...flowWith('true'), enrichment: [ask] },
-      { before: [], after: [], teamsWithoutAgents: new Map(), reachesContacts },
-    );
-  expect(hintsWith(false)).toEqual([expect.stringContaining('outboundUrl')]);
+    findFlowHints({ ...flowWith('true'), enrichment: [ask] }, { ...alone, reachesContacts });
+  expect(hintsWith(false)).toEqual([expect.stringMatching(/no channel has .*outboundUrl/)]);
   expect(hintsWith(true)).toEqual([]);
+});
+
+test('channels where a question would not go out are named, a few of them', () => {
+  const hintsWith = (silentChannels: string[], condition = anything, steps: (typeof ask)[] = [ask]) =>
+    findFlowHints({ ...flowWith(condition), enrichment: steps }, { ...alone, silentChannels });
+  expect(hintsWith(['web', 'email'])).toEqual([
+    expect.stringMatching(/the channels “web”, “email” have no .*outboundUrl/),
+  ]);
+  expect(hintsWith(['web'])).toEqual([expect.stringContaining('the channel “web” has no')]);
+  expect(hintsWith(['a', 'b', 'c', 'd', 'e', 'f', 'g'])).toEqual([expect.stringContaining('“e” and 2 more have')]);
+  expect(hintsWith(['web'], anything, [])).toEqual([]);
+  // By its trigger it may never run there.
+  expect(hintsWith(['web', 'email'], 'channel.key == "email"')).toEqual([
+    expect.stringContaining('the channel “email” has'),
+  ]);
+  expect(hintsWith(['web'], "channel.key != 'web'")).toEqual([]);
 });

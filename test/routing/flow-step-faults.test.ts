@@ -184,6 +184,18 @@ describe('names each fault, and nothing else', () => {
     ['/enrichment/5/url', /no web address/, (flow) => (http(flow).url = 'https://{{contact.name}}.example/')],
     ['/enrichment/5/headers/Host', /by Switchyard/, (flow) => (http(flow).headers.Host = 'x')],
     ['/enrichment/5/headers/Content-Length', /by Switchyard/, (flow) => (http(flow).headers['Content-Length'] = '1')],
+    ...['Accept-Encoding', 'Expect', 'TE', 'Upgrade', 'Trailer', 'Keep-Alive', 'Proxy-Authorization'].map(
+      (name): [string, RegExp, (flow: any) => void] => [
+        `/enrichment/5/headers/${name}`,
+        /by Switchyard/,
+        (flow) => (http(flow).headers[name] = 'x'),
+      ],
+    ),
+    [
+      '/enrichment/5/headers/Authorization',
+      /https only/,
+      (flow) => (http(flow).url = 'http://crm.example/{{contact.id}}'),
+    ],
     ['/enrichment/5/headers/a b', /no name of a header/, (flow) => (http(flow).headers['a b'] = 'x')],
     ['/enrichment/5/headers/X-Plan', /cannot hold/, (flow) => (http(flow).headers['X-Plan'] = 'a\r\nHost: b')],
     ['/enrichment/5/headers/X-Plan', /no value of a header/, (flow) => (http(flow).headers['X-Plan'] = 1)],

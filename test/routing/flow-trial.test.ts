@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { RoutingFacts, TeamLoad } from '../../routing/facts.ts';
+import { joinMessageText, type RoutingFacts, type TeamLoad } from '../../routing/facts.ts';
 import { takeTurn } from '../../routing/flow-interpreter.ts';
 import { noProgress } from '../../routing/flow-progress.ts';
 import { decideRoute } from '../../routing/route.ts';
 import { tryFlow, type GivenTurns } from '../../routing/flow-trial.ts';
-import type { EnrichmentStep, FlowBranch, FlowDocument } from '../../routing/flow-schema.ts';
+import type { ClassifyStep, EnrichmentStep, FlowBranch, FlowDocument } from '../../routing/flow-schema.ts';
 
 const sales = '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11';
 const support = '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b12';
@@ -149,6 +149,60 @@ test('other systems respond as given; without a response the step fails and the 
   });
 });
 
+test('what is answered is part of the text for the steps, conditions and texts after it', () => {
+  const flow = flowOf(
+    [
+      { kind: 'set', when: "message.text.contains('refund')", field: 'early', value: true },
+      { kind: 'ask', field: 'detail', text: 'Tell more', timeoutSeconds: 60, maxQuestions: 2, pattern: 'please' },
+      { kind: 'keywords', field: 'topic', rules: [{ value: 'refund', keywords: ['refund'] }] },
+    ],
+    [{ name: 'Refund', when: "message.text.endsWith('please')", teamId: sales, text: '{{message.text}}' }],
+    "message.text == 'My invoice is wrong'",
+  );
+  const trial = attempt(flow, { answers: [['a', 'refund'], 'yes please'] });
+  const text = 'My invoice is wrong\na\nrefund\nyes please';
+  expect(trial).toMatchObject({
+    trigger: { value: true },
+    steps: [{ outcome: 'skipped', when: { values: { 'message.text': 'My invoice is wrong' } } }, {}, {}, {}, {}],
+    fields: { detail: 'yes please', topic: 'refund' },
+    evaluated: [{ value: true, values: { 'message.text': text } }],
+    route: { branch: 'Refund', text },
+  });
+});
+
+test('a model’s response means what it does in earnest', () => {
+  const classify: ClassifyStep = {
+    kind: 'classify',
+    field: 'purpose',
+    labels: [{ label: 'billing' }, { label: 'general' }],
+    minConfidence: 0.5,
+    otherwise: 'none',
+    timeoutMs: 1000,
+    onFailure: 'fallBack',
+  };
+  const respond = (response: unknown, step: ClassifyStep = classify) =>
+    attempt(flowOf([step]), { responses: { '0': response } });
+  const { minConfidence: _, ...unsure } = classify;
+  for (const response of ['none', { label: 'none' }]) {
+    expect(respond(response, unsure)).toMatchObject({ fields: { purpose: 'none' }, failure: null });
+  }
+  expect(respond({ label: ' billing ', confidence: 0.5 })).toMatchObject({
+    fields: { purpose: 'billing' },
+    fieldSources: { purpose: { confidence: 0.5 } },
+    failure: null,
+  });
+  expect(respond({ label: 'billing', confidence: 0.2 })).toMatchObject({ fields: { purpose: 'none' }, failure: null });
+  for (const response of ['billing', { label: 'billing' }, { label: 'billing', confidence: 7 }]) {
+    expect(respond(response)).toMatchObject({
+      steps: [{ outcome: 'failed', fieldsSet: {} }],
+      failure: 'step 1 failed: the model did not tell how sure it is',
+    });
+    expect(respond(response).fields).toEqual({});
+  }
+  expect(respond('other').failure).toBe('step 1 failed: the model answered with none of the labels');
+  expect(respond(7).failure).toBe('step 1 failed: the model answered with something else than JSON');
+});
+
 test('a branch sees the load and the hours, closes with a text, and a later one is not looked at', () => {
   const flow: FlowDocument = {
     ...flowOf(
@@ -196,6 +250,13 @@ const anyStep: fc.Arbitrary<EnrichmentStep> = fc.oneof(
   conditional(fc.record({ kind: fc.constant('set' as const), field, value })),
   conditional(
     fc.record({
+      kind: fc.constant('keywords' as const),
+      field,
+      rules: fc.constantFrom([{ value: 'x', keywords: ['idea'] }], [{ value: 'y', keywords: ['ex', 'invoice'] }]),
+    }),
+  ),
+  conditional(
+    fc.record({
       kind: fc.constant('ask' as const),
       field,
       text: fc.constant('What?'),
@@ -213,20 +274,23 @@ test('a trial finds, sends and decides what the flow would in earnest, whatever 
       fc.array(anyStep, { maxLength: 8 }),
       fc.array(fc.constantFrom('ex', 'no idea'), { maxLength: 8 }),
       (steps, answers) => {
-        const flow = flowOf(steps, [{ name: 'A', when: "fields.a == 'x'", teamId: sales, text: 'Hello' }]);
+        const flow = flowOf(steps, [{ name: 'A', when: "fields.a == 'x'", teamId: sales, text: '{{message.text}}' }]);
         const left = [...answers];
         const texts: string[] = [];
-        let turn = takeTurn(flow, facts, noProgress, { kind: 'nothing' });
+        const thread = [facts.message.text];
+        const seen = () => ({ ...facts, message: { text: joinMessageText(thread.slice(0, 10)) } });
+        let turn = takeTurn(flow, seen(), noProgress, { kind: 'nothing' });
         texts.push(...turn.messages.map(({ text }) => text));
         while (turn.kind === 'ask') {
           const answer = left.shift();
           const heard =
             answer === undefined ? ({ kind: 'timeout' } as const) : ({ kind: 'answer', texts: [answer] } as const);
-          turn = takeTurn(flow, facts, turn.progress, heard);
+          if (answer !== undefined) thread.push(answer);
+          turn = takeTurn(flow, seen(), turn.progress, heard);
           texts.push(...turn.messages.map(({ text }) => text));
         }
         const { fields, sources, gaveUpStep } = turn.progress;
-        const route = decideRoute(flow, { ...facts, fields }, { loads: new Map(), gaveUpStep });
+        const route = decideRoute(flow, { ...seen(), fields }, { loads: new Map(), gaveUpStep });
         const trial = attempt(flow, { answers });
         expect(trial).toMatchObject({ fields, fieldSources: sources, route, failure: null });
         expect(trial.messages.map(({ text }) => text)).toEqual([

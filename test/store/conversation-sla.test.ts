@@ -6,6 +6,7 @@ import { assignManually, type AssignTarget } from '../../store/assignment.ts';
 import { getConversation, listDecisions } from '../../store/conversations.ts';
 import { rejectOffer } from '../../store/offers.ts';
 import { queueKeyOf } from '../../store/queue-key.ts';
+import { readWaitingGauges } from '../../store/upkeep.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { expectSound, letTimePass, settleAllDue } from './passing-time.ts';
 import { createStage, type Stage } from './stage.ts';
@@ -153,4 +154,24 @@ test('a target makes a key of its own also where the rest is a digest, and never
     // What SQL tells keys with a target by.
     expect(plain < '~').toBe(true);
   }
+});
+
+test('the target in a key is read alike whatever order of characters the database has', async () => {
+  const own = await createTestDatabase();
+  await own.pool.query('ALTER TABLE conversations ALTER COLUMN queue_key TYPE text COLLATE "en-US-x-icu"');
+  const home = await createStage(own.pool);
+  const teamId = await home.addTeam();
+  // Requirements this long become a digest, and its first character may be any.
+  const skills = Array.from({ length: 10 }, (_, place) => ({
+    skill: `a long name of skill ${place}`,
+    level: 1,
+    preferred: false,
+  }));
+  for (let count = 0; count < 20; count += 1) {
+    await home.open(newId(), { teamId, skills: [...skills, { skill: newId(), level: 1, preferred: false }] });
+  }
+  await home.open(newId(), { teamId, slaSeconds: 90 });
+  const gauges = await readWaitingGauges(own.pool, { maxTeams: 10 });
+  expect(gauges.teams).toContainEqual(expect.objectContaining({ teamId, waiting: 21 }));
+  await own.drop();
 });

@@ -33,7 +33,7 @@ async function open(channel: string) {
 
 const send = (key: ConversationKey, messages: readonly OutgoingMessage[]) =>
   transact(database.pool, async (tx) => {
-    await lockContact(tx, key.workspaceId, key.contactId);
+    await lockContact(tx, key);
     return sendToContact(tx, key, messages);
   });
 
@@ -107,7 +107,7 @@ test('where the channel has no outbound URL, it is stored and nobody is told', a
 test('what is rolled back was not sent', async () => {
   const { contact, channel, key } = await open(await addChannel());
   const undone = transact(database.pool, async (tx) => {
-    await lockContact(tx, key.workspaceId, key.contactId);
+    await lockContact(tx, key);
     await sendToContact(tx, key, [say('Hello')]);
     throw new Error('undone');
   });
@@ -130,6 +130,18 @@ test('what is written behind something that was put off is due with it', async (
     key.conversationId,
     newId(),
   ]);
+  await send(key, [say('3')]);
+  expect((await queuedOf(key)).map(({ isDue }) => isDue)).toEqual([false, false, true]);
+});
+
+test('what is written behind something that is sent again before its time is due at once, whatever stands between', async () => {
+  const { key } = await open(await addChannel());
+  for (const text of ['1', '2']) await send(key, [say(text)]);
+  await database.pool.query(
+    `UPDATE deliveries SET due_at = now() + CASE payload -> 'data' ->> 'text' WHEN '1' THEN interval '1 s' ELSE interval '1 day' END
+     WHERE conversation_id = $1`,
+    [key.conversationId],
+  );
   await send(key, [say('3')]);
   expect((await queuedOf(key)).map(({ isDue }) => isDue)).toEqual([false, false, true]);
 });

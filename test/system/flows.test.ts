@@ -12,7 +12,7 @@ let channel: RecordingServer;
 
 beforeAll(async () => {
   channel = await startRecordingServer(() => ({ status: 204 }));
-  system = await startSystem({ env: { PRIVATE_CIDRS_ALLOWED: '127.0.0.0/8' } });
+  system = await startSystem({ env: { OUTBOUND_PRIVATE_CIDRS: '127.0.0.0/8' } });
 });
 beforeEach(() => void (channel.requests.length = 0));
 afterAll(async () => {

@@ -12,6 +12,7 @@ import { getMessage } from '../../store/messages.ts';
 import { enqueueWebhook } from '../../store/outgoing.ts';
 import { addReply } from '../../store/replies.ts';
 import { rotateWebhookSecret } from '../../store/webhook-secrets.ts';
+import { startHouseTimer } from '../../worker/house-timer.ts';
 import { createOutboundMetrics } from '../../worker/outbound-metrics.ts';
 import { retryDelaysMs, startOutbound, type Outbound, type OutboundOptions } from '../../worker/outbound.ts';
 import { createStage, type Stage } from '../store/stage.ts';
@@ -266,6 +267,105 @@ test('channels that do not answer hold up no other', async () => {
   }
 });
 
+test('a busy channel keeps no other waiting for its whole queue', async () => {
+  endpoint.answerWith(() => 'hold');
+  const busy = await Promise.all(Array.from({ length: 8 }, () => addChannel()));
+  for (const { key } of busy) {
+    const conversations = await Promise.all(Array.from({ length: 20 }, () => open(key)));
+    await Promise.all(conversations.map(({ conversationId }) => reply(conversationId, 'busy')));
+  }
+  // Made last, so the last that a claim comes to.
+  const quiet = await open((await addChannel()).key);
+  start();
+  await eventually('there is no room', () => endpoint.held === 64);
+  const messageId = await reply(quiet.conversationId, 'quiet');
+  endpoint.answerWith(({ data }) => (data['text'] === 'quiet' ? { status: 204 } : 'hold'));
+  // Room becomes free bit by bit: the held ones are asked again, and the first of them is answered.
+  for (let answered = 0; (await stateOf(messageId)) !== 'delivered'; answered += 1) {
+    expect(answered).toBeLessThan(20);
+    let isFree = true;
+    endpoint.answerWith(({ data }) => {
+      if (data['text'] === 'quiet') return { status: 204 };
+      if (!isFree) return 'hold';
+      isFree = false;
+      return { status: 204 };
+    });
+    const before = endpoint.taken().length;
+    endpoint.release();
+    await eventually('the next one comes', () => endpoint.taken().length > before);
+  }
+});
+
+test('where many lanes wait, one claim a poll looks at some of them', async () => {
+  const { conversationId, contactId, workspaceId } = await open((await addChannel()).key);
+  await database.pool.query(
+    `INSERT INTO deliveries (id, workspace_id, contact_id, conversation_id, kind, lane, url, payload, due_at)
+     SELECT gen_random_uuid(), $1, $2, gen_random_uuid(), 'webhook', gen_random_uuid(), 'https://a.example', '{}', now() + interval '1 hour'
+     FROM generate_series(1, 1000)`,
+    [workspaceId, contactId],
+  );
+  let queries = 0;
+  const pool = createPool({ databaseUrl: database.url, databasePoolSize: 5 }, { applicationName: 'test' });
+  pool.on('acquire', () => (queries += 1));
+  const { outbound } = start({ pool });
+  try {
+    const startedAt = performance.now();
+    await eventually('it looks again and again', () => queries > 12);
+    expect(performance.now() - startedAt).toBeGreaterThan(1_000);
+    await untilState(await reply(conversationId, 'x'), 'delivered');
+  } finally {
+    await outbound.stop();
+    await pool.end();
+  }
+});
+
+test('what waited for days behind one that failed is tried once, and begins anew when it is sent again by hand', async () => {
+  endpoint.answerWith(() => ({ status: 500 }));
+  const { conversationId, workspaceId } = await open((await addChannel()).key);
+  const ids = [await reply(conversationId, 'a'), await reply(conversationId, 'b')];
+  await database.pool.query(`UPDATE deliveries SET tried_since = now() - interval '3 days'`);
+  start();
+  await untilState(ids[1]!, 'failed');
+  expect(endpoint.texts()).toEqual(['a', 'b']);
+  const [failed] = await listed('failed');
+  await retryDelivery(database.pool, { workspaceId, deliveryId: failed!.id });
+  await untilState(ids[0]!, 'failed');
+  expect(endpoint.texts()).toEqual(['a', 'b', 'a', 'a', 'a', 'a']);
+});
+
+test('what failed is kept for thirty days, or for as long as messages are', async () => {
+  endpoint.answerWith(() => ({ status: 410 }));
+  start();
+  const { conversationId } = await open((await addChannel()).key);
+  for (const days of [6, 8, 29, 31]) {
+    await untilState(await reply(conversationId, `${days}`), 'failed');
+    await database.pool.query(
+      `UPDATE deliveries SET created_at = now() - $1::int * interval '1 day' WHERE payload -> 'data' ->> 'text' = $1::text`,
+      [days],
+    );
+  }
+  const kept = async () =>
+    (
+      await database.pool.query<{ text: string }>(
+        `SELECT payload -> 'data' ->> 'text' AS text FROM deliveries ORDER BY position`,
+      )
+    ).rows.map(({ text }) => text);
+  for (const [messageRetentionDays, left] of [
+    [undefined, ['6', '8', '29']],
+    [400, ['6', '8', '29']],
+    [7, ['6']],
+  ] as const) {
+    const metrics = createMetrics({ component: 'test' });
+    const houseTimer = startHouseTimer({ pool: database.pool, metrics, logger, maxTeams: 0, messageRetentionDays });
+    try {
+      await eventually('it is forgotten', async () => (await kept()).length === left.length);
+    } finally {
+      await houseTimer.stop();
+    }
+    expect(await kept()).toEqual(left);
+  }
+});
+
 test('a private address is not asked unless it is allowed', async () => {
   start({ privateCidrs: [], retryDelaysMs: [] });
   const { conversationId } = await open((await addChannel()).key);
@@ -273,6 +373,30 @@ test('a private address is not asked unless it is allowed', async () => {
   await untilState(messageId, 'failed');
   expect(endpoint.taken()).toEqual([]);
   expect(await messageOf(messageId)).toMatchObject({ deliveryError: 'resolves to a private address' });
+});
+
+test('an address that may never be asked fails at once and holds up nothing; a name that leads inside is tried again', async () => {
+  start({ privateCidrs: [], retryDelaysMs: [60_000] });
+  for (const url of [
+    'http://169.254.169.254/latest',
+    'http://[::1]/',
+    'http://127.1/',
+    'http://chat.example.com:99999/',
+  ]) {
+    const { conversationId } = await open((await addChannel(url)).key);
+    const messageIds = [await reply(conversationId, 'one'), await reply(conversationId, 'two')];
+    for (const messageId of messageIds) {
+      await untilState(messageId, 'failed');
+      expect(await messageOf(messageId)).toMatchObject({ deliveryAttempts: 1 });
+    }
+  }
+  const { conversationId } = await open((await addChannel('http://localhost:1/')).key);
+  const messageId = await reply(conversationId, 'x');
+  await eventually('tried', async () => (await messageOf(messageId)).deliveryAttempts === 1);
+  expect(await messageOf(messageId)).toMatchObject({
+    delivery: 'pending',
+    deliveryError: 'resolves to a private address',
+  });
 });
 
 test('after a rotation both secrets sign', async () => {
@@ -308,7 +432,7 @@ test('a webhook of a flow is sent with the secret of the workspace, whether it w
   const key = await open((await addChannel()).key);
   const tell = (reason: string) =>
     transact(database.pool, async (tx) => {
-      await lockContact(tx, key.workspaceId, key.contactId);
+      await lockContact(tx, key);
       await enqueueWebhook(tx, key, { url: `${endpoint.url}/hook?token=1`, reason, data: { branch: 'Gold' } });
     });
   await tell('routed');
