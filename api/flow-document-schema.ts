@@ -19,7 +19,7 @@ const askingFlow = {
     {
       kind: 'ask',
       field: 'purpose',
-      text: 'Hello {{contact.name}}, what is it about?',
+      text: 'Hello! What is it about?',
       choices: [
         { value: 'sales', label: 'Buying', synonyms: ['price', 'offer'] },
         { value: 'support', label: 'Help with an order' },

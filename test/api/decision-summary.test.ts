@@ -167,9 +167,7 @@ test('a question that waits is told as one, and nothing is said of what is not k
   const asked = { position: 1, kind: 'ask', outcome: 'asked' };
   const set = { position: 0, kind: 'set', outcome: 'done' };
   expect(summaryOf({}, asked)).toBe('Asked the contact (step 2).');
-  expect(summaryOf({ a: 1 }, set, asked)).toBe(
-    'Enrichment set a = 1. Asked the contact (step 2).',
-  );
+  expect(summaryOf({ a: 1 }, set, asked)).toBe('Enrichment set a = 1. Asked the contact (step 2).');
   expect(summaryOf({}, { ...asked, reason: 'the answer does not fit' })).toBe(
     'Asked the contact again (step 2): the answer does not fit.',
   );
