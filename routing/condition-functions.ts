@@ -20,17 +20,20 @@ import { MAX_PATTERN_WORK, type Pattern } from './pattern.ts';
 export function runBounded(planned: PlannedCondition, bindings: Bindings): CelResult {
   workLeft = MAX_PATTERN_WORK;
   run = planned;
-  const { stackTraceLimit } = Error;
+  const { stackTraceLimit } = EngineError;
   // A condition may come to thousands of errors, of which only the message is told: with the stack each would take five times as long.
-  Error.stackTraceLimit = 0;
+  EngineError.stackTraceLimit = 0;
   try {
     return planned.program(bindings);
   } finally {
-    Error.stackTraceLimit = stackTraceLimit;
+    EngineError.stackTraceLimit = stackTraceLimit;
     workLeft = Infinity;
     run = null;
   }
 }
+
+/** V8's, which the language does not know. */
+const EngineError = Error as typeof Error & { stackTraceLimit: number };
 
 export interface PlannedCondition {
   readonly program: Program;

@@ -1,5 +1,12 @@
 import { FLOW_PATTERNS, type FlowFault } from './flow-faults.ts';
 
+/** What is used of the language's URL: this room is compiled without the names that a platform gives. */
+interface WebUrl {
+  readonly protocol: string;
+  readonly hostname: string;
+}
+declare const URL: { new (address: string): WebUrl; canParse(address: string): boolean };
+
 /**
  * Finds what the pattern of an address lets through although nobody can be asked there: a port or a host that is none, a path that is not the one
  * that is written. `{{…}}` may stand behind the host. What does not match the pattern is passed over: its fault is known.
@@ -12,7 +19,7 @@ export function addressFaults(path: string, address: unknown): FlowFault[] {
 }
 
 /** The URL that an address makes, with something in place of each `{{…}}`; null where it makes none, whose fault `addressFaults` finds. */
-export function sampleUrl(address: unknown): URL | null {
+export function sampleUrl(address: unknown): WebUrl | null {
   const filled = fillAddress(address);
   return filled === null || !URL.canParse(filled) ? null : new URL(filled);
 }
@@ -21,7 +28,7 @@ export function sampleUrl(address: unknown): URL | null {
  * Whether a secret may be sent there. By http only within a machine, or a network in which hosts have no names: there is often no certificate
  * to be had.
  */
-export function isFitForSecrets({ protocol, hostname }: Pick<URL, 'protocol' | 'hostname'>): boolean {
+export function isFitForSecrets({ protocol, hostname }: WebUrl): boolean {
   return protocol === 'https:' || hostname === 'localhost' || PRIVATE_LITERAL.test(hostname);
 }
 
