@@ -12,9 +12,8 @@ import {
   type ProblemBody,
   type ProblemName,
 } from './problems.ts';
-import type { ValidationFault } from './fault-words.ts';
 import type { Principal } from './principal.ts';
-import { describeFaults } from './validation.ts';
+import { describeFaults, type ValidationFault } from './validation.ts';
 
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler((error: Error, request, reply) => sendProblem(error, request, reply));

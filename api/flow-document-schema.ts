@@ -1,5 +1,6 @@
 /** The flow's document as it is described to whoever writes flows: in the OpenAPI document, and as JSON Schema of its own. */
 import { Type } from '@fastify/type-provider-typebox';
+import { faultKeywords } from '../routing/fault-words.ts';
 import { FlowDocument } from '../routing/flow-schema.ts';
 
 const teamId = '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11';
@@ -115,11 +116,16 @@ export const DocumentedDocument = {
 /** Checked openly: the flow's own check names every fault, and what to do about it. */
 export const OpenDocument = Type.Unsafe<unknown>({});
 
-/** Plain JSON, for editors and whoever checks flows where no Switchyard runs. What a schema cannot tell is told by `POST /v1/flows/validate`. */
+/**
+ * For editors and whoever checks flows where no Switchyard runs; what a schema cannot tell is told by `POST /v1/flows/validate`. Without the
+ * members that only our own words for faults read: strict validators refuse keywords that they do not know.
+ */
 export function flowJsonSchema(): Record<string, unknown> {
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'Switchyard flow document',
-    ...(JSON.parse(JSON.stringify(DocumentedDocument)) as object),
+    ...(JSON.parse(
+      JSON.stringify(DocumentedDocument, (key, value: unknown) => (faultKeywords.includes(key) ? undefined : value)),
+    ) as object),
   };
 }

@@ -1,10 +1,19 @@
 import type { FastifyInstance, FastifyRequest, FastifyServerOptions, preValidationHookHandler } from 'fastify';
 import { Value } from 'typebox/value';
-import { faultKeywords, wordFault, type ValidationFault } from './fault-words.ts';
+import { faultKeywords, wordFault, wordNameFault, type FaultSchema, type SchemaFault } from '../routing/fault-words.ts';
 import { problem, type FieldFault } from './problems.ts';
 import { checkTexts, escapePointer, maskUnstorable } from './text-check.ts';
 
 const MAX_FAULTS = 50;
+
+/** What Ajv tells of a fault. */
+export interface ValidationFault extends SchemaFault {
+  readonly instancePath: string;
+  /** With `verbose`: the schema that the keyword stands in. */
+  readonly parentSchema?: FaultSchema;
+  /** Set where the name of a member is at fault, not its value. */
+  readonly propertyName?: string;
+}
 
 /**
  * Bodies mean what they say: nothing is coerced, nothing unknown is dropped, and all faults are told at once. `allErrors` is
@@ -65,7 +74,8 @@ export function describeFaults(faults: readonly ValidationFault[], form: 'pointe
     if (MERE_SIGNS.has(fault.keyword) || (fault.keyword === 'type' && withAllowed.has(fault.instancePath))) continue;
     const pointer = fieldOf(fault);
     const field = form === 'pointer' ? pointer : pointer.slice(1);
-    const entry: FieldFault = { field, ...wordFault(fault) };
+    const word = fault.propertyName === undefined ? wordFault : wordNameFault;
+    const entry: FieldFault = { field, ...word(fault, fault.parentSchema ?? {}, 'Send') };
     const key = `${field} ${entry.message}`;
     if (!described.has(key)) described.set(key, entry);
     if (described.size === MAX_FAULTS) break;

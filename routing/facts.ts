@@ -41,6 +41,8 @@ export type Fields = Readonly<Record<string, FieldValue>>;
 export type FieldValue = string | number | boolean;
 
 export const MAX_MESSAGE_TEXT_CHARS = 4096;
+/** So many of the first messages are looked at. */
+export const MAX_FIRST_MESSAGES = 10;
 
 /** The texts of the first messages, one a line, cut to the length that conditions and keywords see. */
 export function joinMessageText(texts: readonly (string | null)[]): string {

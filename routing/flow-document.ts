@@ -1,14 +1,11 @@
-import { Type } from 'typebox';
-import { Settings } from 'typebox/system';
-import { Errors } from 'typebox/value';
 import { hoursFaults } from './business-hours.ts';
 import { destinationFaults } from './flow-destination-faults.ts';
 import { conditionFaults, type StepScope } from './flow-expression-faults.ts';
-import { escapePointer, flowFaultsOf, type FlowFault } from './flow-faults.ts';
+import { escapePointer, type FlowFault } from './flow-faults.ts';
 import { createRequirementsCheck, type KnownNames } from './flow-requirement-faults.ts';
-import { MAX_BRANCHES, MAX_STEPS, Routing, STEP_SCHEMAS, Trigger, type FlowDocument } from './flow-schema.ts';
-import { checkSteps, isStorable, kindOfStep, MAX_BODY_DEPTH, unstorableFault } from './flow-step-faults.ts';
-import { Hours } from './hours-schema.ts';
+import { MAX_BRANCHES, type FlowDocument } from './flow-schema.ts';
+import { shapeFaults } from './flow-shape-faults.ts';
+import { checkSteps, isStorable, MAX_BODY_DEPTH, unstorableFault } from './flow-step-faults.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
 
 export const DEFAULT_TRIGGER: FlowDocument['trigger'] = {
@@ -28,7 +25,7 @@ export type { FlowFault };
  */
 export function validateFlow(document: unknown, known: KnownNames): FlowValidation {
   const complete = withDefaults(document);
-  const faults = [...shapeFaults(withoutTails(complete, 0)), ...contentFaults(complete, known)];
+  const faults = [...shapeFaults(withoutTails(complete, 0), MAX_FAULTS), ...contentFaults(complete, known)];
   if (faults.length > 0) return { ok: false, faults: faults.slice(0, MAX_FAULTS) };
   return { ok: true, flow: complete as FlowDocument };
 }
@@ -78,46 +75,6 @@ function withoutTails(value: unknown, depth: number, maxItems = 50): unknown {
 }
 
 const MAX_HOLIDAYS = 366;
-
-/** The steps are checked by the schema of their kind: a union would report what each of its other members misses. */
-const Frame = Type.Object(
-  {
-    trigger: Trigger,
-    hours: Type.Optional(Hours),
-    enrichment: Type.Array(Type.Unknown(), { maxItems: MAX_STEPS }),
-    routing: Routing,
-  },
-  { additionalProperties: false },
-);
-
-function shapeFaults(document: unknown): FlowFault[] {
-  return withAllErrors(() => {
-    const faults = flowFaultsOf(Errors(Frame, document), '');
-    for (const [path, step] of itemsAt(document, '/enrichment', MAX_STEPS)) {
-      const kind = kindOfStep(step);
-      if (kind !== null) faults.push(...flowFaultsOf(Errors(STEP_SCHEMAS[kind], step), path));
-      else {
-        faults.push({
-          path: `${path}/kind`,
-          message: 'is no known kind of step',
-          mend: `Give one of ${Object.keys(STEP_SCHEMAS).join(', ')}.`,
-        });
-      }
-    }
-    return faults;
-  });
-}
-
-/** TypeBox stops at eight errors unless told otherwise, by a setting of the whole process. */
-function withAllErrors<Result>(collect: () => Result): Result {
-  const { maxErrors } = Settings.Get();
-  Settings.Set({ maxErrors: MAX_FAULTS });
-  try {
-    return collect();
-  } finally {
-    Settings.Set({ maxErrors });
-  }
-}
 
 /** What a schema cannot tell. Values of the wrong shape are passed over: their fault is known. */
 function contentFaults(document: unknown, { teamIds, skills }: KnownNames): FlowFault[] {

@@ -1,6 +1,7 @@
 import { asksContact, DEFAULT_TRIGGER, type FlowDocument } from './flow-document.ts';
 import { findImpossibleValues } from './impossible-values.ts';
 import { isObject } from './json-walk.ts';
+import { isPrivateAddress } from './web-address.ts';
 
 /** What is no fault of a flow, but hardly what was meant: sentences for people. */
 export function findFlowHints(flow: FlowDocument, around: FlowSurroundings): string[] {
@@ -9,6 +10,7 @@ export function findFlowHints(flow: FlowDocument, around: FlowSurroundings): str
     ...orderHints(flow.trigger.condition, { before, after }),
     ...findImpossibleValues(flow).slice(0, MAX_NAMED),
     ...teamHints(flow, teamsWithoutAgents),
+    ...webhookHints(flow),
     ...(asksContact(flow) ? channelHints(flow.trigger.condition, around) : []),
   ];
 }
@@ -83,21 +85,36 @@ function listNamed(names: readonly string[]): string {
 }
 
 function teamHints(flow: FlowDocument, teamsWithoutAgents: ReadonlyMap<string, string>): string[] {
-  const named = teamIdsIn(flow);
+  const named = textsIn(flow, TEAM_MEMBERS);
   return [...teamsWithoutAgents]
     .filter(([teamId]) => named.has(teamId))
     .slice(0, MAX_NAMED)
     .map(([, name]) => `The team “${name}”, which the flow names, has no agents: what comes to it waits.`);
 }
 
+/** A name may lead anywhere, by the time that it is asked. */
+function webhookHints(flow: FlowDocument): string[] {
+  return [...textsIn(flow.routing, WEBHOOK_MEMBERS)]
+    .filter(isPrivateAddress)
+    .slice(0, MAX_NAMED)
+    .map(
+      (url) =>
+        `The webhook ${url} is at a private address: it is told only where OUTBOUND_PRIVATE_CIDRS has that address.`,
+    );
+}
+
+const WEBHOOK_MEMBERS: ReadonlySet<string> = new Set(['webhookUrl']);
 /** Every team that the flow may send a conversation to. */
-function teamIdsIn(value: unknown, found = new Set<string>()): Set<string> {
+const TEAM_MEMBERS: ReadonlySet<string> = new Set(['teamId', 'overflowTeamId']);
+
+/** The texts of all members of these names, wherever they are. */
+function textsIn(value: unknown, names: ReadonlySet<string>, found = new Set<string>()): Set<string> {
   if (Array.isArray(value)) {
-    for (const item of value) teamIdsIn(item, found);
+    for (const item of value) textsIn(item, names, found);
   } else if (isObject(value)) {
     for (const [key, member] of Object.entries(value)) {
-      if ((key === 'teamId' || key === 'overflowTeamId') && typeof member === 'string') found.add(member);
-      else teamIdsIn(member, found);
+      if (names.has(key) && typeof member === 'string') found.add(member);
+      else textsIn(member, names, found);
     }
   }
   return found;

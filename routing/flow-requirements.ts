@@ -4,7 +4,7 @@
  */
 import { Type, type Static } from 'typebox';
 import type { Fields } from './facts.ts';
-import { FLOW_PATTERNS } from './flow-faults.ts';
+import { TEXT_FORMS } from './text-forms.ts';
 import { noRequirements, type Requirements, type Ring, type SkillRequirement } from './requirements.ts';
 
 export const MAX_REQUIREMENTS = 10;
@@ -18,12 +18,12 @@ const nameOfSkill = {
     Type.String({
       minLength: 1,
       maxLength: MAX_SKILL_CHARS,
-      pattern: FLOW_PATTERNS.notBlank,
+      ...TEXT_FORMS.notBlank,
       description: 'Either this, a skill that an agent of the workspace has',
     }),
   ),
   skillFromField: Type.Optional(
-    Type.String({ pattern: FLOW_PATTERNS.fieldName, description: 'or this, the field whose text names the skill' }),
+    Type.String({ ...TEXT_FORMS.fieldName, description: 'or this, the field whose text names the skill' }),
   ),
 };
 
@@ -58,19 +58,19 @@ const FlowRing = Type.Object(
       ),
     ),
     overflowTeamId: Type.Optional(
-      Type.String({ pattern: FLOW_PATTERNS.id, description: 'The team that gets it from here on' }),
+      Type.String({ ...TEXT_FORMS.teamId, description: 'The team that gets it from here on' }),
     ),
     fallback: Type.Optional(Type.Enum(['wait', 'close'], { description: 'What becomes of it in the end' })),
     text: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 4096,
-        pattern: FLOW_PATTERNS.notBlank,
+        ...TEXT_FORMS.notBlank,
         description: 'Beside fallback: what the contact is sent then; may hold {{contact.name}} and the like',
       }),
     ),
     webhookUrl: Type.Optional(
-      Type.String({ maxLength: 2048, pattern: FLOW_PATTERNS.url, description: 'Beside fallback: who is told then' }),
+      Type.String({ maxLength: 2048, ...TEXT_FORMS.url, description: 'Beside fallback: who is told then' }),
     ),
   },
   { additionalProperties: false, description: 'One of relax, overflowTeamId and fallback' },

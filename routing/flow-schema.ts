@@ -1,6 +1,6 @@
 /** The shape of a flow's document: as type, as what validation goes by, and as JSON Schema for whoever writes flows. */
 import { Type, type Static } from 'typebox';
-import { FLOW_PATTERNS } from './flow-faults.ts';
+import { TEXT_FORMS } from './text-forms.ts';
 import { requirementMembers } from './flow-requirements.ts';
 import { Hours } from './hours-schema.ts';
 
@@ -10,11 +10,15 @@ export const MAX_STEPS = 20;
 export const MAX_BRANCHES = 50;
 export const MAX_QUESTIONS = 5;
 
-const Name = Type.String({ minLength: 1, maxLength: 100, pattern: FLOW_PATTERNS.notBlank });
-const FieldName = Type.String({ pattern: FLOW_PATTERNS.fieldName });
-const FieldValueSchema = Type.Union([Type.String({ maxLength: 1000 }), Type.Number(), Type.Boolean()]);
+const Name = Type.String({ minLength: 1, maxLength: 100, ...TEXT_FORMS.notBlank });
+const FieldName = Type.String({ ...TEXT_FORMS.fieldName });
+const FieldValueSchema = Type.Union([Type.String({ maxLength: 1000 }), Type.Number(), Type.Boolean()], {
+  fault: 'is no field value',
+  mend: 'Give a text of at most 1000 characters, a number, true or false.',
+});
 const Priority = Type.Integer({ minimum: 0, maximum: 100, description: 'Higher is served first' });
-const TeamId = Type.String({ pattern: FLOW_PATTERNS.id });
+const TeamId = Type.String({ ...TEXT_FORMS.teamId });
+const Close = Type.Literal(true, { description: 'The conversation is closed', mend: 'Give true, or leave it out.' });
 const TimeoutMs = Type.Integer({ minimum: 100, maximum: 10_000 });
 const Confidence = Type.Number({ minimum: 0, maximum: 1 });
 
@@ -23,9 +27,9 @@ const Condition = (scope: string) =>
 
 /** With `{{fields.purpose}}` and the like; see template.ts. */
 const Template = (maxLength: number, description: string) =>
-  Type.String({ minLength: 1, maxLength, pattern: FLOW_PATTERNS.notBlank, description });
+  Type.String({ minLength: 1, maxLength, ...TEXT_FORMS.notBlank, description });
 const MessageText = Template(4096, 'To the contact; may hold {{contact.name}} and the like');
-const WebAddress = Type.String({ maxLength: 2048, pattern: FLOW_PATTERNS.url });
+const WebAddress = Type.String({ maxLength: 2048, ...TEXT_FORMS.url });
 
 /** Members of every step. */
 const stepMembers = {
@@ -78,10 +82,11 @@ export const ContactStep = Type.Object(
   {
     kind: Type.Literal('contact'),
     ...stepMembers,
-    fields: Type.Record(FieldName, Type.String({ maxLength: 100, pattern: FLOW_PATTERNS.contactSource }), {
+    fields: Type.Record(FieldName, Type.String({ maxLength: 100, ...TEXT_FORMS.contactSource }), {
       additionalProperties: false,
       minProperties: 1,
       maxProperties: 50,
+      names: TEXT_FORMS.fieldName,
       description: `Field name to one of ${contactSources.join(', ')}, or attributes/<name>. Lifecycle is the attribute of that name`,
     }),
   },
@@ -91,7 +96,7 @@ export const ContactStep = Type.Object(
 const Choice = Type.Object(
   {
     value: FieldValueSchema,
-    label: Type.String({ minLength: 1, maxLength: 100, pattern: FLOW_PATTERNS.notBlank }),
+    label: Type.String({ minLength: 1, maxLength: 100, ...TEXT_FORMS.notBlank }),
     synonyms: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 100 }), { maxItems: 50 })),
   },
   { additionalProperties: false },
@@ -103,7 +108,7 @@ const GiveUp = Type.Object(
     value: Type.Optional(FieldValueSchema),
     teamId: Type.Optional(TeamId),
     priority: Type.Optional(Priority),
-    close: Type.Optional(Type.Literal(true)),
+    close: Type.Optional(Close),
     text: Type.Optional(MessageText),
   },
   {
@@ -154,19 +159,26 @@ export const HttpStep = Type.Object(
     method: Type.Optional(Type.Enum(['GET', 'POST'], { default: 'POST' })),
     url: Type.String({
       maxLength: 2048,
-      pattern: FLOW_PATTERNS.urlTemplate,
+      ...TEXT_FORMS.urlTemplate,
       description: 'Values put into it are percent-encoded; none in the host',
     }),
     headers: Type.Optional(
       Type.Record(
-        Type.String({ pattern: FLOW_PATTERNS.headerName }),
-        Type.Union([
-          Type.String({ maxLength: 1000 }),
-          Type.Object({ secret: Type.String({ pattern: FLOW_PATTERNS.secretName }) }, { additionalProperties: false }),
-        ]),
+        Type.String({ ...TEXT_FORMS.headerName }),
+        Type.Union(
+          [
+            Type.String({ maxLength: 1000 }),
+            Type.Object({ secret: Type.String({ ...TEXT_FORMS.secretName }) }, { additionalProperties: false }),
+          ],
+          {
+            fault: 'is no value of a header',
+            mend: 'Give a text of at most 1000 characters, or {"secret": "<name of a secret>"}.',
+          },
+        ),
         {
           additionalProperties: false,
           maxProperties: 20,
+          names: TEXT_FORMS.headerName,
           description: 'A template, or the name of a secret that the operator keeps',
         },
       ),
@@ -184,10 +196,11 @@ export const HttpStep = Type.Object(
         description: 'fallBack: the default team gets it, marked',
       }),
     ),
-    fields: Type.Record(FieldName, Type.String({ maxLength: 500, pattern: FLOW_PATTERNS.jsonPointer }), {
+    fields: Type.Record(FieldName, Type.String({ maxLength: 500, ...TEXT_FORMS.jsonPointer }), {
       additionalProperties: false,
       minProperties: 1,
       maxProperties: 50,
+      names: TEXT_FORMS.fieldName,
       description: 'Field name to JSON pointer into the response',
     }),
   },
@@ -202,7 +215,7 @@ export const ClassifyStep = Type.Object(
     labels: Type.Array(
       Type.Object(
         {
-          label: Type.String({ minLength: 1, maxLength: 100, pattern: FLOW_PATTERNS.notBlank }),
+          label: Type.String({ minLength: 1, maxLength: 100, ...TEXT_FORMS.notBlank }),
           description: Type.Optional(Type.String({ maxLength: 500 })),
         },
         { additionalProperties: false },
@@ -265,7 +278,7 @@ const destinationMembers = {
       { minItems: 2, maxItems: 10, description: 'Shares of the contacts, 100 in sum; a contact keeps its team' },
     ),
   ),
-  close: Type.Optional(Type.Literal(true, { description: 'The conversation is closed' })),
+  close: Type.Optional(Close),
   priority: Type.Optional(Priority),
   slaSeconds: Type.Optional(
     Type.Integer({ minimum: 1, maximum: 604_800, description: "Wait aimed at; left out: the team's" }),

@@ -5,7 +5,7 @@
 import { readClassification } from './classification.ts';
 import { compileFlow, evaluateCompiled, type CompiledCondition } from './compiled-flow.ts';
 import { bindFacts, readValues } from './condition.ts';
-import { joinMessageText, type Fields, type RoutingFacts, type TeamLoad } from './facts.ts';
+import { joinMessageText, MAX_FIRST_MESSAGES, type Fields, type RoutingFacts, type TeamLoad } from './facts.ts';
 import { fieldsFromResponse } from './enrichment.ts';
 import {
   settleRequest,
@@ -107,12 +107,9 @@ function explain(
  * message: its text holds them from the turn on that they are the answer of.
  */
 function factsAfter(begun: RoutingFacts, heard: readonly string[]): RoutingFacts {
-  const texts = [begun.message.text, ...heard].slice(0, MAX_THREAD_MESSAGES);
+  const texts = [begun.message.text, ...heard].slice(0, MAX_FIRST_MESSAGES);
   return { ...begun, message: { text: joinMessageText(texts) } };
 }
-
-/** As many as are read of the thread (store/step-inputs.ts). */
-const MAX_THREAD_MESSAGES = 10;
 
 const noOutcome = { fields: {}, fieldSources: {}, route: null, evaluated: [], failure: null };
 

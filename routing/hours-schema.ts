@@ -1,8 +1,8 @@
 /** The shape of the business hours that a flow may hold. */
 import { Type, type Static } from 'typebox';
-import { FLOW_PATTERNS } from './flow-faults.ts';
+import { TEXT_FORMS } from './text-forms.ts';
 
-const TimeOfDay = Type.String({ pattern: FLOW_PATTERNS.timeOfDay, description: 'HH:MM, or 24:00 as an end' });
+const TimeOfDay = Type.String({ ...TEXT_FORMS.timeOfDay, description: 'HH:MM, or 24:00 as an end' });
 const Spans = Type.Optional(
   Type.Array(Type.Object({ from: TimeOfDay, to: TimeOfDay }, { additionalProperties: false }), { maxItems: 10 }),
 );
@@ -25,7 +25,7 @@ export const BusinessHours = Type.Object(
     holidays: Type.Optional(
       Type.Array(
         Type.Object(
-          { date: Type.String({ pattern: FLOW_PATTERNS.date }), open: Spans },
+          { date: Type.String({ ...TEXT_FORMS.date }), open: Spans },
           { additionalProperties: false, description: 'Closed all day, or open in these spans' },
         ),
         { maxItems: 366 },
@@ -35,9 +35,10 @@ export const BusinessHours = Type.Object(
   { additionalProperties: false },
 );
 
-export const Hours = Type.Record(Type.String({ pattern: FLOW_PATTERNS.fieldName }), BusinessHours, {
+export const Hours = Type.Record(Type.String({ ...TEXT_FORMS.fieldName }), BusinessHours, {
   additionalProperties: false,
   maxProperties: 10,
+  names: TEXT_FORMS.fieldName,
   description: 'Business hours by name; conditions ask `hours.<name>.open`',
 });
 

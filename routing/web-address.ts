@@ -1,4 +1,5 @@
-import { FLOW_PATTERNS, type FlowFault } from './flow-faults.ts';
+import type { FlowFault } from './flow-faults.ts';
+import { TEXT_FORMS } from './text-forms.ts';
 
 /** What is used of the language's URL: this room is compiled without the names that a platform gives. */
 interface WebUrl {
@@ -29,7 +30,12 @@ export function sampleUrl(address: unknown): WebUrl | null {
  * to be had.
  */
 export function isFitForSecrets({ protocol, hostname }: WebUrl): boolean {
-  return protocol === 'https:' || hostname === 'localhost' || PRIVATE_LITERAL.test(hostname);
+  return protocol === 'https:' || isPrivateHost(hostname);
+}
+
+/** Whether the host is written as a private address: what the system sends by itself goes there only where its operator allows it. */
+export function isPrivateAddress(address: string): boolean {
+  return isPrivateHost(sampleUrl(address)?.hostname ?? '');
 }
 
 /** Whether a segment of the path is `.` or `..`, however it is written: then another place is meant than the one that is written. */
@@ -39,10 +45,12 @@ export function leadsUp(address: string): boolean {
 }
 
 const MAX_ADDRESS_CHARS = 2048;
-const ADDRESS = new RegExp(FLOW_PATTERNS.urlTemplate);
+const ADDRESS = new RegExp(TEXT_FORMS.urlTemplate.pattern);
 /** As a URL writes its host: loopback, and what is private by RFC 1918 and RFC 4193. */
 const PRIVATE_LITERAL =
   /^(?:10|127)(?:\.\d+){3}$|^192\.168(?:\.\d+){2}$|^172\.(?:1[6-9]|2\d|3[01])(?:\.\d+){2}$|^\[(?:::1|f[cd][\da-f]{2}:[\da-f:]*)\]$/;
+
+const isPrivateHost = (hostname: string): boolean => hostname === 'localhost' || PRIVATE_LITERAL.test(hostname);
 
 function fillAddress(address: unknown): string | null {
   if (typeof address !== 'string' || address.length > MAX_ADDRESS_CHARS || !ADDRESS.test(address)) return null;

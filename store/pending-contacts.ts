@@ -1,5 +1,5 @@
 /** What the opening of a conversation decides by: where a contact stands, and what it wrote that belongs to no conversation yet. */
-import { joinMessageText, type RoutingFacts } from '../routing/facts.ts';
+import { joinMessageText, MAX_FIRST_MESSAGES, type RoutingFacts } from '../routing/facts.ts';
 import type { Phase } from '../routing/phase.ts';
 import type { Queryable } from './database.ts';
 import type { ContactKey } from './locks.ts';
@@ -63,7 +63,7 @@ const lookSql = `
     FROM (SELECT text, sequence, channel_id FROM messages
           WHERE workspace_id = asked.workspace_id AND contact_id = asked.contact_id AND conversation_id IS NULL
             AND c.open_conversation_id IS NULL
-          ORDER BY sequence LIMIT 10) m
+          ORDER BY sequence LIMIT ${MAX_FIRST_MESSAGES}) m
   ) first ON true
   LEFT JOIN channels ch ON ch.workspace_id = asked.workspace_id AND ch.id = first.channel_id
   LEFT JOIN home ON home.id = asked.workspace_id

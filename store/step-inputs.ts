@@ -8,7 +8,13 @@
  */
 import { MAX_ANSWER_MESSAGES } from '../routing/answer.ts';
 import type { Source } from '../routing/conversation.ts';
-import { joinMessageText, type ContactHistory, type Fields, type RoutingFacts } from '../routing/facts.ts';
+import {
+  joinMessageText,
+  MAX_FIRST_MESSAGES,
+  type ContactHistory,
+  type Fields,
+  type RoutingFacts,
+} from '../routing/facts.ts';
 import type { Heard } from '../routing/flow-interpreter.ts';
 import type { FieldSources, FlowProgress } from '../routing/flow-progress.ts';
 import type { FlowDocument } from '../routing/flow-schema.ts';
@@ -108,7 +114,7 @@ const readStepInputsSql = `
     SELECT array_agg(m.text ORDER BY m.sequence) AS texts, (array_agg(m.channel_id ORDER BY m.sequence))[1] AS channel_id
     FROM (SELECT text, sequence, channel_id FROM messages
           WHERE workspace_id = v.workspace_id AND conversation_id = v.id AND direction = 'inbound'
-          ORDER BY sequence LIMIT 10) m
+          ORDER BY sequence LIMIT ${MAX_FIRST_MESSAGES}) m
   ) first
   LEFT JOIN channels ch ON ch.workspace_id = v.workspace_id AND ch.id = first.channel_id
   WHERE v.state = $4 AND v.routed_at IS NULL AND v.close_requested_at IS NULL AND v.flow_version_id IS NOT NULL

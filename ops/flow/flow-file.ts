@@ -105,7 +105,7 @@ function parseFile(path: string): { readonly ok: true; readonly value: unknown }
   }
 }
 
-const unknownFault = (path: string): string => `${path}: is not known here. Remove it, or correct its name.`;
+const unknownFault = (path: string): string => `${path}: is not known here. Remove it, or check its spelling.`;
 
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

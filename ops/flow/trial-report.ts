@@ -36,6 +36,7 @@ export interface Trial {
     readonly agentName: string | null;
     readonly summary: string;
   } | null;
+  readonly hints: readonly { readonly message: string }[];
 }
 
 interface Explained {

@@ -10,6 +10,7 @@ export async function tryFlowFile(api: FlowApi, path: string, file: FlowFile): P
     return false;
   }
   let isWell = true;
+  const hints = new Set<string>();
   for (const { name, body, expect, path: place = '' } of file.tries) {
     const { status, body: answer } = await api.call<Trial & Refusal>('POST', '/v1/flows/try', {
       ...body,
@@ -29,7 +30,9 @@ export async function tryFlowFile(api: FlowApi, path: string, file: FlowFile): P
       console.error(`${path}: ${place}/expect/${member}: is ${tell(found)}. Expected was ${tell(expected)}.`);
     }
     if (expect !== undefined && misses.length === 0) console.log('  as expected');
+    for (const { message } of answer.hints) hints.add(message);
   }
+  for (const hint of hints) console.log(`${path}: hint: ${hint}`);
   return isWell;
 }
 

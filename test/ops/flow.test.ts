@@ -137,7 +137,7 @@ test('every fault is a line with its place in the file', async () => {
   expect(code).toBe(1);
   expect(err).toContain(`${noJson}: /: cannot be read: `);
   expect(err).toContain('/name: is no name. Give the flow a name.\n');
-  expect(err).toContain('/colour: is not known here. Remove it, or correct its name.\n');
+  expect(err).toContain('/colour: is not known here. Remove it, or check its spelling.\n');
   expect((await workspace.get('/flows')).body['items']).toEqual([]);
 });
 
@@ -191,6 +191,7 @@ test('a path with questions reads like the talk that it would be', async () => {
     'step 1 ask: answered "help": purpose = "help"',
     'otherwise → closed',
     'sends "Bye"',
+    expect.stringMatching(/hint: It asks the contact, and no channel has an address/),
     '',
   ]);
   expect((await lines()).slice(1, 3)).toEqual([
@@ -214,7 +215,7 @@ test('the key of the system that was started here is sent to no other, and the c
   expect(await runFlow(['validate', path], env)).toMatchObject({ code: 0 });
 });
 
-test('a check prints what is hardly meant, and ends well', async () => {
+test('a check and a try print what is hardly meant, and end well', async () => {
   const { write, run } = await prepare();
   const { document } = flowFile;
   const branches = [{ name: 'Typo', when: "fields.purpose == 'slaes'", team: 'Sales' }];
@@ -225,10 +226,14 @@ test('a check prints what is hardly meant, and ends well', async () => {
       routing: { ...document.routing, branches },
     },
   });
-  const { code, out } = await run('validate', path);
-  expect(code).toBe(0);
-  expect(out).toContain(`${path}: valid\n`);
-  expect(out).toContain(`${path}: hint: Branch “Typo”: \`fields.purpose\` is never "slaes"; it can be "sales".\n`);
+  const hint = `${path}: hint: Branch “Typo”: \`fields.purpose\` is never "slaes"; it can be "sales".\n`;
+  const checked = await run('validate', path);
+  expect(checked.code).toBe(0);
+  expect(checked.out).toContain(`${path}: valid\n`);
+  expect(checked.out).toContain(hint);
+  const tried = await run('try', path, '--text', 'Hello');
+  expect(tried.code).toBe(0);
+  expect(tried.out.split(hint)).toHaveLength(2);
 });
 
 test('what cannot be found out ends with 2 and says what to do', async () => {

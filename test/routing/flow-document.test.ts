@@ -255,12 +255,12 @@ describe('requirements and rings', () => {
       /names a skill twice/,
       (b) => b.requirements.push({ skill: 'german', skillFromField: 'topic', level: 1 }),
     ],
-    ['level 0', '/requirements/0/level', />= 1/, (b) => setLevel(b, 0)],
-    ['level 6', '/requirements/0/level', /<= 5/, (b) => (b.requirements[0].level = 6)],
-    ['a level between', '/requirements/0/level', /integer/, (b) => (b.requirements[0].level = 2.5)],
+    ['level 0', '/requirements/0/level', /less than 1/, (b) => setLevel(b, 0)],
+    ['level 6', '/requirements/0/level', /more than 5/, (b) => (b.requirements[0].level = 6)],
+    ['a level between', '/requirements/0/level', /whole number/, (b) => (b.requirements[0].level = 2.5)],
     ['no field name', '/requirements/1/skillFromField', /no field name/, renameField],
     ['an unknown member', '/requirements/0/weight', /not known here/, (b) => (b.requirements[0].weight = 1)],
-    ['no list', '/requirements', /array/, withoutRelaxing((b) => (b.requirements = 'spanish'))],
+    ['no list', '/requirements', /a list/, withoutRelaxing((b) => (b.requirements = 'spanish'))],
     ['11 requirements', '/requirements', /10/, (b) => (b.requirements = manySkills(11))],
     ['21 rings', '/rings', /20/, (b) => (b.rings = manyRings(21))],
     ['a ring without end', '/rings', /have no end/, (b) => b.rings.pop()],
@@ -268,10 +268,10 @@ describe('requirements and rings', () => {
     ['a ring that changes nothing', '/rings/0', /changes nothing/, (b) => delete b.rings[0].relax],
     ['a ring of two changes', '/rings/0', /several things/, (b) => (b.rings[0].overflowTeamId = OTHER_TEAM)],
     ['a ring not later', '/rings/1/afterSeconds', /not later/, (b) => (b.rings[1].afterSeconds = 30)],
-    ['a ring at once', '/rings/0/afterSeconds', />= 1/, (b) => (b.rings[0].afterSeconds = 0)],
-    ['a ring after a week', '/rings/3/afterSeconds', /<= 604800/, (b) => (b.rings[3].afterSeconds = 604_801)],
-    ['a ring without time', '/rings/0/afterSeconds', /is missing/, (b) => delete b.rings[0].afterSeconds],
-    ['an unknown fallback', '/rings/3/fallback', /none of the known/, (b) => (b.rings[3].fallback = 'shout')],
+    ['a ring at once', '/rings/0/afterSeconds', /less than 1/, (b) => (b.rings[0].afterSeconds = 0)],
+    ['a ring after a week', '/rings/3/afterSeconds', /more than 604800/, (b) => (b.rings[3].afterSeconds = 604_801)],
+    ['a ring without time', '/rings/0/afterSeconds', /is required/, (b) => delete b.rings[0].afterSeconds],
+    ['an unknown fallback', '/rings/3/fallback', /not one of the allowed/, (b) => (b.rings[3].fallback = 'shout')],
     ['an unknown team', '/rings/2/overflowTeamId', /no team/, (b) => (b.rings[2].overflowTeamId = OTHER_TEAM)],
     ['no team id', '/rings/2/overflowTeamId', /no id/, (b) => (b.rings[2].overflowTeamId = 'x')],
     ['back to the branch', '/rings/2/overflowTeamId', /circle/, (b) => (b.rings[2].overflowTeamId = TEAM)],
@@ -291,7 +291,7 @@ describe('requirements and rings', () => {
       (b) => b.rings.splice(2, 0, { afterSeconds: 100, relax: [skill(0)] }),
     ],
     ['a skill relaxed twice', '/rings/0/relax/1/skill', /by this ring/, (b) => b.rings[0].relax.push(skill(1))],
-    ['nothing to relax', '/rings/0/relax', /items/, (b) => (b.rings[0].relax = [])],
+    ['nothing to relax', '/rings/0/relax', /is empty/, (b) => (b.rings[0].relax = [])],
     ['11 to relax', '/rings/0/relax', /10/, (b) => (b.rings[0].relax = manyRelaxed(11))],
     ['a blank skill', '/requirements/2/skill', /blank/, (b) => b.requirements.push({ skill: ' ', level: 1 })],
     ['text that is not stored', '/requirements/0/skill', /cannot be stored/, (b) => renameSkill(b, 'a\0')],
@@ -474,7 +474,7 @@ describe('whatever is asked for', () => {
         const astray = (result.ok ? [] : result.faults).filter(({ path, message, mend }) => {
           const owner = valueAtPointer(document, path.slice(0, path.lastIndexOf('/')));
           if (typeof owner !== 'object' || owner === null) return true;
-          if (message !== 'is missing' && valueAtPointer(document, path) === undefined) return true;
+          if (message !== 'is required' && valueAtPointer(document, path) === undefined) return true;
           return [message, mend].some((text) => text === '' || text.length > 1000);
         });
         expect(astray).toEqual([]);

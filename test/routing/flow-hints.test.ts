@@ -92,3 +92,29 @@ test('channels where a question would not go out are named, a few of them', () =
   ]);
   expect(hintsWith(['web'], "channel.key != 'web'")).toEqual([]);
 });
+
+test('webhooks at private addresses are named, each once', () => {
+  const flow = flowWith('a');
+  const surroundings = {
+    before: [],
+    after: [],
+    teamsWithoutAgents: new Map(),
+    reachesContacts: true,
+    silentChannels: [],
+  };
+  const hooked = (...urls: string[]) => ({
+    ...flow,
+    routing: {
+      branches: urls.map((webhookUrl, place) => ({ name: `${place}`, when: 'true', teamId: 't1', webhookUrl })),
+      otherwise: {
+        teamId: 't1',
+        rings: [{ afterSeconds: 1, fallback: 'close' as const, webhookUrl: 'http://localhost:81/fallback' }],
+      },
+    },
+  });
+  const privately = 'http://10.0.0.7/hook';
+  expect(findFlowHints(hooked('https://example.com/hook', privately, privately), surroundings)).toEqual([
+    expect.stringContaining(`The webhook ${privately} `),
+    expect.stringContaining('The webhook http://localhost:81/fallback '),
+  ]);
+});

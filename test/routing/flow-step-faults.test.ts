@@ -217,7 +217,7 @@ describe('names each fault, and nothing else', () => {
     ['/routing/branches/0/priority', /no meaning/, (flow) => (flow.routing.branches[0].priority = 1)],
     ['/routing/branches/0/slaSeconds', /no meaning/, (flow) => (flow.routing.branches[0].slaSeconds = 1)],
     ['/routing/branches/0/rings', /no meaning/, (flow) => (flow.routing.branches[0].rings = overflowTo(TEAM))],
-    ['/routing/branches/0/close', /constant|true/, (flow) => (flow.routing.branches[0].close = false)],
+    ['/routing/branches/0/close', /allowed/, (flow) => (flow.routing.branches[0].close = false)],
     ['/routing/branches/0/webhookUrl', /no web address/, (flow) => (flow.routing.branches[0].webhookUrl = 'x')],
     ['/routing/branches/1/rings/0/text', /beside fallback/, (flow) => (busy(flow).rings[0].text = 'x')],
     [

@@ -1,77 +1,87 @@
-import type { FieldFault } from './problems.ts';
+/** What is wrong with a value that a JSON schema refuses, in words for people: of requests, and of flows. */
 
-/** What Ajv tells of a fault, as far as it is used here. */
-export interface ValidationFault {
-  keyword: string;
-  instancePath: string;
-  message?: string;
-  params: Record<string, unknown>;
-  /** With `verbose`: the schema that the keyword stands in. */
-  parentSchema?: FaultSchema;
-  /** Set where the name of a member is at fault, not its value. */
-  propertyName?: string;
+/** What a check tells of a fault, in Ajv's terms, as far as it is used here. */
+export interface SchemaFault {
+  readonly keyword: string;
+  readonly message?: string;
+  readonly params: Readonly<Record<string, unknown>>;
 }
 
-interface FaultSchema {
-  type?: string | readonly string[];
-  enum?: readonly unknown[];
-  const?: unknown;
-  minimum?: number;
-  maximum?: number;
-  minLength?: number;
-  maxLength?: number;
-  minItems?: number;
-  maxItems?: number;
-  minProperties?: number;
-  maxProperties?: number;
-  properties?: Readonly<Record<string, FaultSchema>>;
-  /** Says what is wrong where `pattern`, `format` or `not` finds fault. */
-  fault?: string;
+/** The schema that the keyword stands in. */
+export interface FaultSchema {
+  readonly type?: string | readonly string[];
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly minProperties?: number;
+  readonly maxProperties?: number;
+  readonly properties?: Readonly<Record<string, FaultSchema>>;
+  /** Says what is wrong where `pattern`, `format`, `not` or `anyOf` finds fault. */
+  readonly fault?: string;
   /** Says what to send instead. */
-  mend?: string;
+  readonly mend?: string;
+  /** Of an object whose members have free names: says the same of a name that does not have their form. */
+  readonly names?: { readonly fault: string; readonly mend: string };
 }
 
 /** The members that only these words read: Ajv is to know that they are no misspelt keywords. */
-export const faultKeywords = ['fault', 'mend'];
+export const faultKeywords = ['fault', 'mend', 'names'];
 
-/** Words a fault for people, with what to do about it. */
-export function wordFault({ keyword, message, params, parentSchema, propertyName }: ValidationFault): FaultWords {
-  const isName = propertyName !== undefined;
-  const schema: FaultSchema = isName ? { ...parentSchema, type: 'name' } : (parentSchema ?? {});
-  const words = wordKeyword(keyword, params, schema) ?? { message: message ?? 'is not valid', mend: mendOf(schema) };
-  return isName ? { ...words, message: `is a name that ${words.message}` } : words;
+export interface FaultWords {
+  readonly message: string;
+  readonly mend: string;
 }
 
-type FaultWords = Required<Omit<FieldFault, 'field'>>;
+/** What one does with a value: send it in a request, give it in a document. */
+export type Verb = 'Send' | 'Give';
 
-function wordKeyword(keyword: string, params: Record<string, unknown>, schema: FaultSchema): FaultWords | null {
+export function wordFault(fault: SchemaFault, schema: FaultSchema, verb: Verb): FaultWords {
+  return wordKeyword(fault, schema, verb) ?? { message: fault.message ?? 'is not valid', mend: mendOf(schema, verb) };
+}
+
+/** Of a fault of a member's name, not its value. */
+export function wordNameFault(fault: SchemaFault, schema: FaultSchema, verb: Verb): FaultWords {
+  const words = wordFault(fault, { ...schema, type: 'name' }, verb);
+  return { ...words, message: `is a name that ${words.message}` };
+}
+
+function wordKeyword({ keyword, params }: SchemaFault, schema: FaultSchema, verb: Verb): FaultWords | null {
+  const mend = mendOf(schema, verb);
   switch (keyword) {
     case 'required': {
       const missing = schema.properties?.[String(params['missingProperty'])];
-      return { message: 'is required', mend: missing === undefined ? 'Add it.' : mendOf(missing, 'Add it.') };
+      return { message: 'is required', mend: missing === undefined ? 'Add it.' : mendOf(missing, verb, 'Add it.') };
     }
     case 'additionalProperties':
-      return { message: 'is not known here', mend: 'Remove it, or check its spelling.' };
+      return schema.names === undefined
+        ? { message: 'is not known here', mend: 'Remove it, or check its spelling.' }
+        : { message: schema.names.fault, mend: schema.names.mend };
     case 'enum':
-      return { message: 'is not one of the allowed values', mend: mendOf(schema) };
+      return { message: 'is not one of the allowed values', mend };
     case 'const':
-      return { message: 'is not the allowed value', mend: mendOf(schema) };
+      return { message: 'is not the allowed value', mend };
     case 'pattern':
     case 'format':
     case 'not':
-      return { message: schema.fault ?? 'has the wrong form', mend: mendOf(schema) };
+    case 'anyOf':
+      return { message: schema.fault ?? 'has the wrong form', mend };
     case 'type':
       return {
         message: `must be ${joinWords(typesOf(schema).flatMap((type) => TYPE_WORDS[type] ?? type))}`,
-        mend: mendOf(schema),
+        mend,
       };
     case 'uniqueItems': {
       const places = [Number(params['i']), Number(params['j'])].toSorted((a, b) => a - b);
-      return { message: `holds the same entry twice, at ${places.join(' and ')}`, mend: 'Send each entry once.' };
+      return { message: `holds the same entry twice, at ${places.join(' and ')}`, mend: `${verb} each entry once.` };
     }
     default: {
       const size = wordSize(keyword, Number(params['limit']));
-      return size === null ? null : { message: size, mend: `Send ${describeValue(schema)}.` };
+      return size === null ? null : { message: size, mend: `${verb} ${describeValue(schema)}.` };
     }
   }
 }
@@ -86,11 +96,11 @@ function wordSize(keyword: string, limit: number): string | null {
 }
 
 /** What to send for a value of this schema. */
-function mendOf(schema: FaultSchema, otherwise = 'Send another value.'): string {
+function mendOf(schema: FaultSchema, verb: Verb, otherwise = `${verb} another value.`): string {
   if (schema.mend !== undefined) return schema.mend;
-  if (schema.const !== undefined) return `Send ${JSON.stringify(schema.const)}.`;
-  if (schema.enum !== undefined) return `Send ${joinWords(schema.enum.map((value) => JSON.stringify(value)))}.`;
-  return typesOf(schema).length === 0 ? otherwise : `Send ${describeValue(schema)}.`;
+  if (schema.const !== undefined) return `${verb} ${JSON.stringify(schema.const)}.`;
+  if (schema.enum !== undefined) return `${verb} ${joinWords(schema.enum.map((value) => JSON.stringify(value)))}.`;
+  return typesOf(schema).length === 0 ? otherwise : `${verb} ${describeValue(schema)}.`;
 }
 
 function describeValue(schema: FaultSchema): string {
