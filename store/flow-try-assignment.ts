@@ -6,6 +6,7 @@ import { awaitedOf, findPreferences } from './affinity.ts';
 import type { Queryable } from './database.ts';
 import { readCandidates, rulesOf, type StoredRules } from './locks.ts';
 import type { HeldTeams } from './match-writes.ts';
+import { withNames } from './names.ts';
 import { queueKeyOf } from './queue-key.ts';
 import { withDefaultSettings, type WorkspaceSettings } from './settings.ts';
 
@@ -65,12 +66,13 @@ export async function foreseeAssignment(tx: Queryable, request: ForeseenRequest)
   });
   const { agentId, explanation } = match!;
   const isOffered = teams.teams.get(teamId)!.offer !== null;
+  const [summary] = await withNames(tx, workspaceId, [explainAssignment({ ...explanation, offered: isOffered })]);
   return {
     outcome: agentId === null ? 'waiting' : isOffered ? 'offered' : 'assigned',
     agentId,
     agentName: agentId === null ? null : await readAgentName(tx, workspaceId, agentId),
     explanation,
-    summary: explainAssignment({ ...explanation, offered: isOffered }),
+    summary: summary!,
   };
 }
 

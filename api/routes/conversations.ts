@@ -2,6 +2,7 @@ import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typ
 import { assignManually, type AssignTarget } from '../../store/assignment.ts';
 import { requestClose } from '../../store/closing.ts';
 import { listConversations, listDecisions } from '../../store/conversations.ts';
+import { withNames } from '../../store/names.ts';
 import { openByUser } from '../../store/opening.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { refuseConversation, refuseNotes, requireConversation } from '../conversation-problems.ts';
@@ -94,7 +95,13 @@ function readRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         const after = decodeCursor(cursor);
         await requireConversation(pool, workspaceId, params.id);
         const key = { workspaceId, conversationId: params.id };
-        return toPage(await listDecisions(pool, { ...key, after, limit: limit + 1 }), limit, viewDecision);
+        const page = toPage(await listDecisions(pool, { ...key, after, limit: limit + 1 }), limit, viewDecision);
+        const summaries = await withNames(
+          pool,
+          workspaceId,
+          page.items.map(({ summary }) => summary),
+        );
+        return { ...page, items: page.items.map((item, place) => ({ ...item, summary: summaries[place]! })) };
       },
     );
   };

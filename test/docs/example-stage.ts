@@ -136,14 +136,10 @@ export async function setStage({ baseUrl, pool, workspace }: Setting, example: E
     }
   }
 
-  /** With names in place of ids. */
   async function explain(conversation: string): Promise<string> {
     const { items } = await must('GET', `/conversations/${idIn(conversations, conversation)}/decisions`);
     const decisions = items as { kind: string; summary: string }[];
-    let { summary } = decisions.findLast(({ kind }) => kind === 'assignment')!;
-    for (const [name, id] of agents) summary = summary.replaceAll(new RegExp(`agent ${id}`, 'gi'), name);
-    for (const [name, id] of teams) summary = summary.replaceAll(id, name);
-    return summary;
+    return decisions.findLast(({ kind }) => kind === 'assignment')!.summary;
   }
 
   await prepare();

@@ -148,13 +148,9 @@ export async function setFlowStage({ api, ingestKey, outside }: FlowSetting, exa
     };
   }
 
-  /** With names in place of ids. */
   async function explain(conversationId: string): Promise<string> {
     const { items } = await api.get(`/v1/conversations/${conversationId}/decisions`);
-    const decision = items.findLast(({ kind }: { kind: string }) => kind === 'assignment');
-    let summary: string = decision?.summary ?? '';
-    for (const [name, id] of agents) summary = summary.replaceAll(new RegExp(`agent ${id}`, 'gi'), name);
-    return summary;
+    return items.findLast(({ kind }: { kind: string }) => kind === 'assignment')?.summary ?? '';
   }
 
   const { document, flowId, channelSecret } = await prepare();

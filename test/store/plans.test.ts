@@ -12,6 +12,7 @@ import { executeClose, requestClose } from '../../store/closing.ts';
 import { findChannelId, updateChannel } from '../../store/channels.ts';
 import { getContact, listContacts } from '../../store/contacts.ts';
 import { getConversation, listConversations, listDecisions } from '../../store/conversations.ts';
+import { withNames } from '../../store/names.ts';
 import {
   claimDeliveries,
   listDeliveries,
@@ -291,6 +292,7 @@ async function live({ pool, workspaceId, defaultTeamId, ...scene }: Stage): Prom
   await getMessage(pool, { workspaceId, messageId });
   await listMessages(pool, { workspaceId, conversationId, afterSequence: 0, limit: 50 });
   await listDecisions(pool, { workspaceId, conversationId, after: null, limit: 50 });
+  await withNames(pool, workspaceId, [`agent ${agentId}`]);
   await getConversation(pool, { workspaceId, conversationId });
   for (const filter of [{}, { agentId }, { teamId }, { contactId }, { state: 'assigned' as const }]) {
     await listConversations(pool, { workspaceId, filter, after: null, limit: 50 });
