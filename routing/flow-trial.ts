@@ -30,7 +30,7 @@ export function tryFlow(flow: FlowDocument, begun: RoutingFacts, given: GivenTur
   const known = { steps, messages, fields: progress.fields, fieldSources: progress.sources };
   if (walk.failure !== null) return { ...noOutcome, trigger, ...known, failure: walk.failure };
   const found = { ...factsAfter(begun, walk.heard), fields: progress.fields };
-  const route = decideRoute(flow, found, { loads: given.loads, gaveUpStep: progress.gaveUpStep });
+  const route = decideRoute(flow, found, { ...given, gaveUpStep: progress.gaveUpStep });
   const evaluated = route.evaluated.map(({ name }, place) => {
     const { when, teamId } = flow.routing.branches[place]!;
     const load = teamId === undefined ? undefined : given.loads.get(teamId);
@@ -54,6 +54,8 @@ export interface GivenTurns {
   readonly responses: Readonly<Record<string, unknown>>;
   /** By team, for conditions of branches. */
   readonly loads: ReadonlyMap<string, TeamLoad>;
+  /** As `decideRoute` takes it. */
+  readonly share?: number | undefined;
 }
 
 export interface FlowTrial {

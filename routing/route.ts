@@ -21,7 +21,7 @@ import { shareOf } from './share.ts';
 export function decideRoute(
   flow: FlowDocument,
   facts: RoutingFacts,
-  { loads, gaveUpStep }: RouteCircumstances,
+  { loads, gaveUpStep, share }: RouteCircumstances,
 ): RouteDecision {
   const givenUp = gaveUpStep === null ? null : givenUpRoute(flow, gaveUpStep);
   if (givenUp !== null) return givenUp;
@@ -33,10 +33,10 @@ export function decideRoute(
     const evaluation = evaluateBranch(compiled.branches[index], bound, load);
     evaluated.push({ name: branch.name, when: cutText(branch.when, MAX_TOLD_CHARS), ...evaluation });
     if (evaluation.value) {
-      return { branch: branch.name, evaluated, ...goTo(branch, { compiled, facts, salt: branch.name }) };
+      return { branch: branch.name, evaluated, ...goTo(branch, { compiled, facts, salt: branch.name, share }) };
     }
   }
-  return { branch: null, evaluated, ...goTo(flow.routing.otherwise, { compiled, facts, salt: 'otherwise' }) };
+  return { branch: null, evaluated, ...goTo(flow.routing.otherwise, { compiled, facts, salt: 'otherwise', share }) };
 }
 
 export interface RouteCircumstances {
@@ -44,6 +44,8 @@ export interface RouteCircumstances {
   readonly loads: ReadonlyMap<string, TeamLoad>;
   /** Position of the question that gave up towards a team or a close, which then is the destination. */
   readonly gaveUpStep: number | null;
+  /** The hundredth into which the contact is to fall in a split; left out: where its id leads. */
+  readonly share?: number | undefined;
 }
 
 export type RouteDecision = {
@@ -124,14 +126,15 @@ interface Going {
   readonly facts: RoutingFacts;
   /** Makes the shares of one branch independent of those of another. */
   readonly salt: string;
+  readonly share: number | undefined;
 }
 
-function goTo(destination: FlowDestination, { compiled, facts, salt }: Going): Destination {
+function goTo(destination: FlowDestination, { compiled, facts, salt, share }: Going): Destination {
   const fill = (source: string) => fillMessage(compiled, source, facts);
   const { text, webhookUrl = null, priority = 0, slaSeconds = null } = destination;
   const told = { text: text === undefined ? null : fill(text), webhookUrl };
   if (destination.close === true) return { kind: 'close', ...told };
-  const team = teamOf(destination, () => shareOf(facts.contact.id, salt));
+  const team = teamOf(destination, () => share ?? shareOf(facts.contact.id, salt));
   const filled = fillRequirements(destination, facts.fields, fill);
   return { kind: 'team', ...team, priority, slaSeconds, ...filled, ...told };
 }

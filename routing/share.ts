@@ -1,5 +1,5 @@
 /**
- * The hundredth, from 0 to 99, into which a contact falls in a split: always the same for the same salt (which branch of which flow), spread evenly,
+ * The hundredth, from 0 to 99, into which a contact falls in a split: always the same for the same salt (the branch), spread evenly,
  * and independent between salts, so that the contacts of one team are not those of one team in every other split too.
  */
 export function shareOf(contactId: string, salt: string): number {

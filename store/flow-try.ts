@@ -70,12 +70,12 @@ export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResul
     if (setting.kind !== 'read') return setting;
     const { flow, flowId } = found;
     const { facts, units, defaultTeamId, isKnown } = setting;
-    const { workspaceId, answers, responses } = request;
+    const { workspaceId, answers, responses, share } = request;
     const asked = loadsNeeded(flow).map((teamId) => ({ workspaceId, teamId }));
     const loads = asked.length === 0 ? new Map() : await readTeamLoads(tx, asked);
     // What follows is joined to the message as it was written, and not as it was cut.
     const begun = { ...facts, message: { text: request.text } };
-    const trial = tryFlow(flow, begun, { answers, responses, loads });
+    const trial = tryFlow(flow, begun, { answers, responses, loads, share });
     const { route, failure } = trial;
     const teamId = failure !== null ? defaultTeamId : route?.kind === 'team' ? route.teamId : null;
     const assignment =
@@ -155,7 +155,7 @@ interface Setting {
   readonly isKnown: boolean;
 }
 
-/** Shares go by the contact's id: all that are only described have the same. */
+/** Of one who is only described. */
 const describedId = '00000000-0000-7000-8000-000000000000';
 
 async function readSetting(tx: Queryable, request: TryRequest): Promise<Setting | TryRefusal> {

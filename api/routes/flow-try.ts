@@ -100,8 +100,7 @@ const TriedContact = Body(
   },
   {
     description:
-      'A contact of the workspace by `id`, or one that is only described; what is described besides an id replaces what is known. Shares of ' +
-      'a `split` go by the id: all contacts that are only described get the same',
+      'A contact of the workspace by `id`, or one that is only described; what is described besides an id replaces what is known',
   },
 );
 
@@ -119,6 +118,14 @@ const tryMembers = {
   contact: Type.Optional(TriedContact),
   message: Body({ text: SafeText(16_384, { minLength: 0, description: 'What the contact wrote' }) }),
   at: Type.Optional({ ...TimestampInput, description: 'When, for business hours; left out: now' }),
+  share: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 99,
+      description:
+        'Into which hundredth the contact falls in a `split`, counted along its shares; left out: where its id leads',
+    }),
+  ),
   answers: Type.Optional(
     Type.Array(Answer, {
       maxItems: 100,
@@ -141,9 +148,9 @@ const TryBody = Body(tryMembers);
 type RequestMembers = Omit<TryRequest, 'workspaceId' | 'flow'>;
 
 function requestOf(body: Static<typeof TryBody>): RequestMembers {
-  const { channel = null, contact = {}, message, at, answers = [], responses = {} } = body;
+  const { channel = null, contact = {}, message, at, answers = [], responses = {}, share } = body;
   const atMs = at === undefined ? null : Date.parse(at);
-  return { channel, contact, text: message.text, atMs, answers, responses };
+  return { channel, contact, text: message.text, atMs, answers, responses, share };
 }
 
 function refusalProblem(refusal: TryRefusal): Problem {

@@ -74,6 +74,22 @@ test('a try tells the path, the messages, the team, and who would get it and why
   });
 });
 
+test('every share of a split can be tried', async () => {
+  const { workspace, sales, create, attempt } = await prepare();
+  const split = [
+    { percent: 80, teamId: workspace.defaultTeamId },
+    { percent: 20, teamId: sales },
+  ];
+  const id = await create({ document: { enrichment: [], routing: { branches: [], otherwise: { split } } } });
+  for (const [share, teamName] of [
+    [79, 'Default'],
+    [80, 'Sales'],
+  ]) {
+    expect((await attempt(id, { share })).body).toMatchObject({ route: { share, teamName } });
+  }
+  expect(await attempt(id, { share: 100 })).toMatchObject({ status: 400, body: { errors: [{ field: '/share' }] } });
+});
+
 test('a try tells what is hardly meant about the flow', async () => {
   const { workspace, create, attempt, document } = await prepare();
   const { routing } = document;

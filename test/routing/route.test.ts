@@ -169,6 +169,12 @@ describe('a split', () => {
     expect(shares.filter(([one, other]) => one !== other).length).toBeGreaterThan(80);
     for (const id of ids) expect(routeOf(id).teamId).toBe(routeOf(id).share! < 70 ? 't1' : 't2');
   });
+
+  it('goes by the hundredth that is given, where one is', () => {
+    const teams = [0, 69, 70, 99].map((share) => decideRoute(shared, factsWith({}), { ...quiet, share }));
+    expect(teams).toMatchObject(['t1', 't1', 't2', 't2'].map((teamId) => ({ teamId })));
+    expect(teams.map((route) => teamRoute(route).share)).toEqual([0, 69, 70, 99]);
+  });
 });
 
 describe('a question that gave up', () => {
