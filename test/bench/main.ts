@@ -19,6 +19,7 @@ import { runIngest } from './ingest.ts';
 import { runLatency } from './latency.ts';
 import { runLifecycle } from './lifecycle.ts';
 import { runNeighbours } from './neighbours.ts';
+import { runOutbound } from './outbound.ts';
 import { runSoak } from './soak.ts';
 import { runSteps } from './steps.ts';
 
@@ -30,6 +31,7 @@ const scenarios = new Map<string, (bench: BenchContext) => Promise<ScenarioRepor
   ['lifecycle', (bench) => runLifecycle(bench)],
   ['ingest', (bench) => runIngest(bench)],
   ['flows', (bench) => runFlows(bench)],
+  ['outbound', (bench) => runOutbound(bench)],
   ['growth', (bench) => runGrowth(bench)],
   ['latency', (bench) => runLatency(bench)],
   ['soak', (bench) => runSoak(bench)],
