@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { FlowParts } from './flow-parts.ts';
 import { runFlows } from './flows.ts';
 import type { StepFigures } from './load-figures.ts';
 import { runTiny, slowMs, tinyEnv } from './tiny-bench.ts';
@@ -10,8 +11,9 @@ test(
       runFlows(bench, { contacts: 3, warmUpRate: 4, rate: 3, seconds: 2, turns: 1, env: tinyEnv() }),
     );
     expect(report.faults).toEqual([]);
-    const { minimal, long } = report.figures as Record<'minimal' | 'long', StepFigures[]>;
+    const { minimal, long, parts } = report.figures as Record<'minimal' | 'long', StepFigures[]> & { parts: FlowParts };
     expect([...minimal, ...long]).toMatchObject([{ unfinished: 0 }, { unfinished: 0 }]);
+    for (const figure of Object.values(parts)) expect(figure).toBeGreaterThan(0);
     if (process.platform === 'linux') expect(report.verdicts[0]!.value).toBeGreaterThan(0.2);
   },
   slowMs,

@@ -1,11 +1,15 @@
 /**
  * `npm run bench -- flows`: what a long flow costs. Two workspaces of the same system, one by the shortest flow there can be (no step, no branch), one by
- * five steps that stay in the house and ten branches of which the last decides. They take turns, so that whatever the machine does meets both.
+ * five steps that ask nobody and ten branches of which the last decides. They take turns, so that whatever the machine does meets both.
  * Once only openings, each of a new contact whose conversation nobody closes, and once whole conversations of known ones.
  */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { createApiClient } from '../support/api-client.ts';
 import type { BenchContext } from './context.ts';
-import { formatRatio, median, type ScenarioReport } from './figures.ts';
+import type { FlowParts } from './flow-parts.ts';
+import { formatFineMs, formatRatio, median, type ScenarioReport } from './figures.ts';
 import {
   addUpCpu,
   describeStep,
@@ -17,6 +21,7 @@ import {
 } from './load-figures.ts';
 import { warmUp } from './lifecycle.ts';
 import { startLoad, type Load } from './load.ts';
+import { longFlow } from './long-flow.ts';
 import type { ComponentCpu } from './process-cpu.ts';
 import { startStage, type Stage, type StageWorkspace } from './stage.ts';
 
@@ -62,7 +67,7 @@ export async function runFlows(bench: BenchContext, options: FlowsOptions = flow
       }
     }
     bench.note('checking the invariants');
-    return report(found, openings, await stage.findFaults());
+    return report({ found, openings, parts: await measureParts(), faults: await stage.findFaults() });
   } finally {
     for (const load of loads) await load.stop();
     await stage.stop();
@@ -80,45 +85,27 @@ async function publish(stage: Stage, { keys }: StageWorkspace, document: object)
 
 const documents: Readonly<Record<Name, (teamId: string) => object>> = {
   minimal: (teamId) => ({ enrichment: [], routing: { branches: [], otherwise: { teamId } } }),
-  long: (teamId) => ({
-    hours: {
-      office: { timeZone: 'Europe/Berlin', weekly: { monday: [{ from: '09:00', to: '17:00' }] } },
-    },
-    enrichment: [
-      { kind: 'set', field: 'origin', value: 'web' },
-      {
-        kind: 'keywords',
-        field: 'purpose',
-        rules: [
-          { value: 'billing', keywords: ['invoice', 'bill', 'payment', 'rechnung'] },
-          { value: 'delivery', keywords: ['parcel', 'delivery', 'shipping', 'paket'] },
-        ],
-        otherwise: 'general',
-      },
-      { kind: 'language', field: 'language', otherwise: 'en' },
-      { kind: 'contact', fields: { earlier: 'conversationCount', who: 'name' } },
-      { kind: 'set', field: 'urgent', value: true, when: "message.text.contains('urgent')" },
-    ],
-    routing: {
-      branches: Array.from({ length: 10 }, (_, place) => ({
-        name: `Branch ${place + 1}`,
-        when:
-          place === 9
-            ? "fields.origin == 'web'"
-            : `fields.purpose == 'no. ${place}' || (hours.office.open && fields.earlier > 1000 && message.text.contains('word ${place}'))`,
-        teamId,
-        priority: 1,
-      })),
-      otherwise: { teamId },
-    },
-  }),
+  long: longFlow,
 };
 
-function report(
-  found: Readonly<Record<Name, readonly StepFigures[]>>,
-  openings: Readonly<Record<Name, readonly number[]>>,
-  faults: readonly string[],
-): ScenarioReport {
+/** In a process of its own, since this one has the table of languages already. */
+async function measureParts(): Promise<FlowParts> {
+  const child = fork(fileURLToPath(new URL('./flow-parts.ts', import.meta.url)), { execArgv: ['--import', 'tsx'] });
+  const [parts] = (await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(([code]) => Promise.reject(new Error(`the parts' process ended with exit code ${code}`))),
+  ])) as [FlowParts];
+  return parts;
+}
+
+interface Measured {
+  readonly found: Readonly<Record<Name, readonly StepFigures[]>>;
+  readonly openings: Readonly<Record<Name, readonly number[]>>;
+  readonly parts: FlowParts;
+  readonly faults: readonly string[];
+}
+
+function report({ found, openings, parts, faults }: Measured): ScenarioReport {
   const whole = { minimal: found.minimal.map(cpuOfStep), long: found.long.map(cpuOfStep) };
   const [ofOpening, ofWhole] = [ratioOf(openings), ratioOf(whole)];
   const row = (name: Name) => [
@@ -136,12 +123,26 @@ function report(
         rows: names.map(row),
       },
       ...(cost === null ? [] : [cost]),
+      tableOfParts(parts),
     ],
-    figures: { ...found, openings, ofOpening, ofWhole },
+    figures: { ...found, openings, ofOpening, ofWhole, parts },
     verdicts: [{ what: 'CPU of an opening by a long flow, against the minimal one', value: ofOpening, bar: 1.15 }],
     faults,
   };
 }
+
+const tableOfParts = ({ languageMiB, languageUs, firstDecisionMs, decisionUs }: FlowParts) => ({
+  title: 'Parts, in one process',
+  columns: ['', 'cost'],
+  rows: [
+    ['table of languages', `${languageMiB.toFixed(0)} MiB`],
+    ['language of a short message', formatUs(languageUs)],
+    ['a route by the long flow, the first time', formatFineMs(firstDecisionMs)],
+    ['a route by the long flow, from then on', formatUs(decisionUs)],
+  ],
+});
+
+const formatUs = (us: number): string => `${us.toFixed(0)} µs`;
 
 /** Turn by turn, as the machine has slow times. */
 const ratioOf = ({ minimal, long }: Readonly<Record<Name, readonly number[]>>): number =>
