@@ -1,5 +1,6 @@
 /** A flow as a file: JSON with name, description, document, and what is to be tried. */
 import { readFileSync } from 'node:fs';
+import { describeFault } from './fault-lines.ts';
 import type { Json } from './flow-api.ts';
 
 export interface FlowFile {
@@ -32,38 +33,80 @@ export interface Expectation {
   readonly agentId?: string | null;
 }
 
-export type ReadFile = { readonly ok: true; readonly file: FlowFile } | Faulty;
 export interface Faulty {
   readonly ok: false;
   /** Such as `/name: is missing. Add it.` */
   readonly faults: readonly string[];
 }
 
-export function readFlowFile(path: string): ReadFile {
+/** @returns with its faults, what could be read; no file where there is no document to be checked any further */
+export function readFlowFile(path: string): { readonly file: FlowFile | null; readonly faults: readonly string[] } {
   const read = readJsonFile(path);
-  if (!read.ok) return read;
+  if (!read.ok) return { file: null, faults: read.faults };
   const { name, description = '', document, tries = [], ...rest } = read.value;
-  const checked = triesIn(tries, '/tries');
+  const nameFaults = findNameFaults(name);
+  const descriptionFaults = findTextFaults(description, { field: '/description', maxLength: maxDescriptionLength });
+  const found = findTries(tries, '/tries');
   const faults = [
     ...Object.keys(rest).map((member) => unknownFault(`/${member}`)),
-    ...(typeof name === 'string' && name !== '' ? [] : ['/name: is no name. Give the flow a name.']),
-    ...(typeof description === 'string' ? [] : ['/description: is no text. Give a text.']),
+    ...nameFaults,
+    ...descriptionFaults,
     ...(isObject(document) ? [] : ['/document: is no object. Give the document of the flow.']),
-    ...(checked.ok ? [] : checked.faults),
+    ...found.faults,
   ];
-  if (faults.length > 0 || !checked.ok) return { ok: false, faults };
-  const file = { name: name as string, description: description as string, document };
-  return { ok: true, file: { ...file, tries: checked.tries, renamed: new Map() } };
+  if (!isObject(document)) return { file: null, faults };
+  const file = {
+    name: nameFaults.length === 0 ? (name as string) : '',
+    description: descriptionFaults.length === 0 ? (description as string) : '',
+    document,
+    tries: found.tries,
+    renamed: new Map<string, string>(),
+  };
+  return { file, faults };
+}
+
+/** What the API takes: a draft is checked for this only when it is stored, not when its document is validated. */
+const maxNameLength = 200;
+const maxDescriptionLength = 2000;
+
+function findNameFaults(name: unknown): string[] {
+  const field = '/name';
+  if (typeof name !== 'string' || name === '') return [`${field}: is no name. Give the flow a name.`];
+  const message = 'is blank, or begins or ends with a blank';
+  return [
+    ...(name === name.trim()
+      ? []
+      : [describeFault({ field, message, mend: 'Give a name without blanks at its ends.' })]),
+    ...findTextFaults(name, { field, maxLength: maxNameLength }),
+  ];
+}
+
+function findTextFaults(text: unknown, { field, maxLength }: { field: string; maxLength: number }): string[] {
+  if (typeof text !== 'string') return [`${field}: is no text. Give a text.`];
+  const unstorable = 'contains U+0000 or a lone surrogate, which cannot be stored';
+  return [
+    // Counted as the API does: a character of two surrogates is one.
+    ...(Array.from(text).length <= maxLength
+      ? []
+      : [describeFault({ field, message: `has more than ${maxLength} characters`, mend: 'Shorten it.' })]),
+    ...(/[\0\p{Surrogate}]/u.test(text) ? [describeFault({ field, message: unstorable, mend: 'Remove it.' })] : []),
+  ];
+}
+
+interface FoundTries {
+  readonly tries: readonly FlowTry[];
+  readonly faults: readonly string[];
 }
 
 /** A file of its own with one thing to try, or a list of them. */
-export function readTries(path: string): { readonly ok: true; readonly tries: readonly FlowTry[] } | Faulty {
+export function readTries(path: string): FoundTries {
   const read = parseFile(path);
-  return read.ok ? triesIn(Array.isArray(read.value) ? read.value : [read.value], '') : read;
+  if (!read.ok) return { tries: [], faults: read.faults };
+  return findTries(Array.isArray(read.value) ? read.value : [read.value], '');
 }
 
-function triesIn(tries: unknown, path: string): { readonly ok: true; readonly tries: readonly FlowTry[] } | Faulty {
-  if (!Array.isArray(tries)) return { ok: false, faults: [`${path}: is no list. Give a list of what to try.`] };
+function findTries(tries: unknown, path: string): FoundTries {
+  if (!Array.isArray(tries)) return { tries: [], faults: [`${path}: is no list. Give a list of what to try.`] };
   const faults: string[] = [];
   const found = tries.flatMap((item: unknown, place): FlowTry[] => {
     const at = `${path}/${place}`;
@@ -76,7 +119,7 @@ function triesIn(tries: unknown, path: string): { readonly ok: true; readonly tr
     faults.push(...expectationFaults(expect, `${at}/expect`));
     return [{ name: String(name), body, path: at, ...(isObject(expect) && { expect }) }];
   });
-  return faults.length > 0 ? { ok: false, faults } : { ok: true, tries: found };
+  return { tries: found, faults };
 }
 
 const expectable = new Set(['matched', 'kind', 'branch', 'team', 'teamId', 'fields', 'agentId']);
@@ -99,7 +142,8 @@ function readJsonFile(path: string): { readonly ok: true; readonly value: Json }
 
 function parseFile(path: string): { readonly ok: true; readonly value: unknown } | Faulty {
   try {
-    return { ok: true, value: JSON.parse(readFileSync(path, 'utf8')) as unknown };
+    // Some editors begin a file with a byte order mark, which is no JSON.
+    return { ok: true, value: JSON.parse(readFileSync(path, 'utf8').replace(/^\uFEFF/, '')) as unknown };
   } catch (error) {
     return { ok: false, faults: [`/: cannot be read: ${(error as Error).message}`] };
   }

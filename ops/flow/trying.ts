@@ -1,5 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import { CommandFault, type FlowApi } from './flow-api.ts';
+import { placeOf } from './checking.ts';
+import { describeFault, printFaults, type FieldFault } from './fault-lines.ts';
+import type { FlowApi } from './flow-api.ts';
 import type { Expectation, FlowFile } from './flow-file.ts';
 import { describeTrial, type Trial } from './trial-report.ts';
 
@@ -12,16 +14,17 @@ export async function tryFlowFile(api: FlowApi, path: string, file: FlowFile): P
   let isWell = true;
   const hints = new Set<string>();
   for (const { name, body, expect, path: place = '' } of file.tries) {
-    const { status, body: answer } = await api.call<Trial & Refusal>('POST', '/v1/flows/try', {
-      ...body,
-      document: file.document,
-      name: file.name,
-    });
-    if (status !== 200) {
+    const sent = { ...body, document: file.document, name: file.name };
+    const tried = await api.submit<Trial>('POST', '/v1/flows/try', sent);
+    if (!tried.ok) {
       isWell = false;
-      printRefusal(answer, { path, place, renamed: file.renamed });
+      printFaults(
+        path,
+        tried.faults.map((fault) => describeRefusal(fault, place, file)),
+      );
       continue;
     }
+    const answer = tried.body;
     console.log(`${path}: ${name}`);
     for (const line of describeTrial(answer)) console.log(`  ${line}`);
     const misses = expect === undefined ? [] : findMisses(answer, expect);
@@ -36,20 +39,10 @@ export async function tryFlowFile(api: FlowApi, path: string, file: FlowFile): P
   return isWell;
 }
 
-interface Refusal {
-  readonly title?: string;
-  readonly errors?: readonly { readonly field: string; readonly message: string; readonly mend?: string }[];
-}
-
-function printRefusal(
-  { title = 'refused', errors = [] }: Refusal,
-  { path, place, renamed }: { path: string; place: string; renamed: FlowFile['renamed'] },
-): void {
-  if (errors.length === 0) throw new CommandFault(`POST /v1/flows/try: ${title}`);
-  for (const { field, message, mend = '' } of errors) {
-    const where = field.startsWith('/document') ? (renamed.get(field) ?? field) : `${place}${field}`;
-    console.error(`${path}: ${where}: ${message}. ${mend}`);
-  }
+/** A try's own members stand where the try does; the document and the name, which it is sent with, in the file. */
+function describeRefusal({ field, ...fault }: FieldFault, place: string, file: FlowFile): string {
+  const isOfFile = /^[/](document|name)([/]|$)/.test(field);
+  return describeFault({ ...fault, field: isOfFile ? placeOf(field, file) : `${place}${field}` || '/' });
 }
 
 interface Miss {

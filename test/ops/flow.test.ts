@@ -104,7 +104,7 @@ test('every fault is a line with its place in the file', async () => {
   const { routing } = flowFile.document;
   const unknownTeam = await write('team', {
     ...flowFile,
-    document: { routing: { ...routing, otherwise: { team: 'Sals' } } },
+    document: { ...flowFile.document, routing: { ...routing, otherwise: { team: 'Sals' } } },
     tries: [{ message: { text: 'a' }, expect: { team: 'Nobody' } }],
   });
   expect(await run('validate', unknownTeam)).toMatchObject({
@@ -139,6 +139,186 @@ test('every fault is a line with its place in the file', async () => {
   expect(err).toContain('/name: is no name. Give the flow a name.\n');
   expect(err).toContain('/colour: is not known here. Remove it, or check its spelling.\n');
   expect((await workspace.get('/flows')).body['items']).toEqual([]);
+});
+
+test('a file that the API refuses is named with its fault, and the next one is still looked at', async () => {
+  const { workspace, write, run } = await prepare();
+  const { document } = flowFile;
+  const withKeyword = (keyword: string) => ({
+    ...document,
+    enrichment: [{ kind: 'keywords', field: 'purpose', rules: [{ value: 'sales', keywords: [keyword] }] }],
+  });
+  const huge = await write('huge', { ...flowFile, document: withKeyword('x'.repeat(8_000_000)) });
+  const large = await write('large', { ...flowFile, document: withKeyword('x'.repeat(300_000)) });
+  const nul = await write('nul', { ...flowFile, document: { ...document, enrichment: [nulStep] } });
+  const nested = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  const deep = await write('deep', `{"name": "Deep", "document": {"enrichment": ${nested}}}`);
+  const strange = await write('strange', '{"name": "Strange", "document": {"__proto__": {}}}');
+  const good = await write('good', flowFile);
+  for (const command of ['validate', 'try', 'publish']) {
+    const { code, out, err } = await run(command, huge, large, nul, deep, strange, good);
+    const [ofHuge, ofLarge, ...others] = err.trimEnd().split('\n');
+    expect(ofHuge).toMatch(/^\S*huge.json: [/]document: is too large: 8\d{6} bytes, .* of 262144 that the API takes\./);
+    expect(ofLarge).toMatch(/^\S*large.json: [/]document: is too large: 300\d{3} bytes/);
+    expect(others).toEqual([
+      `${nul}: /document/enrichment/0/otherwise: contains U+0000 or a lone surrogate, which cannot be stored. Remove it.`,
+      `${deep}: /document: is nested too deep. Give a flatter value.`,
+      expect.stringMatching(/strange.json: [/]document: is refused: .*not valid JSON/),
+    ]);
+    expect(code).toBe(1);
+    expect(out).toContain(good);
+  }
+  expect((await workspace.get('/flows')).body['items']).toMatchObject([{ name: 'Front desk', publishedNumber: 1 }]);
+  const tried = await write('tried', {
+    ...flowFile,
+    tries: [
+      { message: { text: 'a\0' }, share: 100 },
+      { message: { text: 'b' }, responses: { 0: 'x'.repeat(300_000) } },
+      { name: 'well', message: { text: 'c' } },
+    ],
+  });
+  const refused = await run('try', tried);
+  expect(refused).toMatchObject({ code: 1, out: expect.stringContaining(`${tried}: well\n`) });
+  expect(refused.err.split('\n')).toEqual([
+    `${tried}: /tries/0/message/text: contains U+0000 or a lone surrogate, which cannot be stored. Remove it.`,
+    expect.stringContaining(`${tried}: /tries/0/share: is more than 99.`),
+    expect.stringContaining(`${tried}: /tries/1/responses: is too large: 300`),
+    '',
+  ]);
+});
+
+const nulStep = { kind: 'keywords', field: 'purpose', rules: [{ value: 'a', keywords: ['b'] }], otherwise: 'a\0b' };
+
+test('a name or description that could not be stored is a fault before anything is published', async () => {
+  const { workspace, write, run } = await prepare();
+  const unstorable = 'contains U+0000 or a lone surrogate, which cannot be stored. Remove it.';
+  const blank = 'is blank, or begins or ends with a blank. Give a name without blanks at its ends.';
+  const cases: [Record<string, unknown>, string][] = [
+    [{ name: 'a\0b' }, `/name: ${unstorable}`],
+    [{ name: 'a\ud800' }, `/name: ${unstorable}`],
+    [{ name: ' ' }, `/name: ${blank}`],
+    [{ name: 'a ' }, `/name: ${blank}`],
+    [{ name: '😀'.repeat(201) }, '/name: has more than 200 characters. Shorten it.'],
+    [{ description: '\0' }, `/description: ${unstorable}`],
+    [{ description: 'x'.repeat(2001) }, '/description: has more than 2000 characters. Shorten it.'],
+  ];
+  const files = await Promise.all(cases.map(([change], place) => write(String(place), { ...flowFile, ...change })));
+  for (const command of ['validate', 'publish']) {
+    const { code, err } = await run(command, ...files);
+    expect(code).toBe(1);
+    expect(err.trimEnd().split('\n')).toEqual(cases.map(([, fault], place) => `${files[place]}: ${fault}`));
+  }
+  expect((await workspace.get('/flows')).body['items']).toEqual([]);
+  const longest = { ...flowFile, name: '😀'.repeat(200), description: '😀'.repeat(2000) };
+  expect(await run('publish', await write('longest', longest))).toMatchObject({ code: 0, err: '' });
+});
+
+test('faults of the file, of teams and of the document are told together, and a byte order mark is none', async () => {
+  const { write, run } = await prepare();
+  const rings = [
+    { afterSeconds: 60, overflowTeam: 'Sals' },
+    { afterSeconds: 90, fallback: 'wait' },
+  ];
+  const path = await write('all', {
+    name: '',
+    extra: 1,
+    tries: {},
+    document: {
+      routing: {
+        branches: [{ name: 'A', when: 'fields.', team: 'Sals' }],
+        otherwise: { team: 'Sals', priority: 101, rings },
+      },
+    },
+  });
+  const { code, err } = await run('validate', path);
+  expect(code).toBe(1);
+  const places = err
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.slice(path.length + 2).split(': ')[0]);
+  expect(places.toSorted()).toEqual([
+    '/document/routing/branches/0/team',
+    '/document/routing/branches/0/when',
+    '/document/routing/otherwise/priority',
+    '/document/routing/otherwise/rings/0/overflowTeam',
+    '/document/routing/otherwise/team',
+    '/extra',
+    '/name',
+    '/tries',
+  ]);
+  const marked = await write('marked', `\uFEFF${JSON.stringify(flowFile)}`);
+  expect(await run('validate', marked)).toMatchObject({ code: 0, err: '' });
+  const torn = await write('torn', '{\n  "name": x\n}');
+  expect((await run('validate', torn)).err).toMatch(/^\S+torn.json: [/]: cannot be read: .*\n$/);
+});
+
+test('a draft that somebody else works on is not replaced unless that is asked for', async () => {
+  const { workspace, write, run } = await prepare();
+  const document = (priority: number) => ({
+    routing: { branches: [], otherwise: { teamId: workspace.defaultTeamId, priority } },
+  });
+  const write1 = (priority: number) => write('flow', { name: 'Shared', document: document(priority) });
+  const path = await write1(1);
+  const foreign =
+    `${path}: the draft of "Shared" has changes that are not published, which this would replace. ` +
+    'Publish or undo them, or give --replace-draft.\n';
+  const { id } = (await workspace.post('/flows', { name: 'Shared', document: document(9) }, workspace.keys.admin)).body;
+  const draft = async () => (await workspace.get(`/flows/${id}`)).body['document'];
+
+  // Never published.
+  expect(await run('publish', path)).toEqual({ code: 1, out: '', err: foreign });
+  expect(await draft()).toMatchObject(document(9));
+  expect(await run('publish', path, '--replace-draft')).toMatchObject({ code: 0, err: '' });
+
+  // Published, and changed since.
+  await workspace.patch(`/flows/${id}`, { document: document(8) });
+  await write1(2);
+  expect(await run('publish', path)).toEqual({ code: 1, out: '', err: foreign });
+  expect(await draft()).toMatchObject(document(8));
+  // What is live already needs no draft.
+  await write1(1);
+  expect(await run('publish', path)).toMatchObject({
+    code: 0,
+    out:
+      `${path}: version 1 of "Shared" is live already\n` +
+      `${path}: hint: the draft has changes that are not published; they stay as they are.\n`,
+  });
+  expect(await draft()).toMatchObject(document(8));
+  await write1(2);
+  const replaced = await run('publish', path, '--replace-draft');
+  expect(replaced).toMatchObject({ code: 0, out: expect.stringContaining('version 2 of "Shared" is live\n') });
+
+  // A draft that a version holds is lost to nobody: after a rollback, and once the flow is withdrawn.
+  await workspace.post(`/flows/${id}/rollback`, { number: 1 }, workspace.keys.admin);
+  await write1(3);
+  expect((await run('publish', path)).out).toContain('version 3 of "Shared" is live\n');
+  await workspace.post(`/flows/${id}/unpublish`, {}, workspace.keys.admin);
+  await write1(4);
+  expect((await run('publish', path)).out).toContain('version 4 of "Shared" is live\n');
+  expect(await draft()).toMatchObject(document(4));
+});
+
+test('a flow that is made beside an archived one of its name is published with a hint', async () => {
+  const { workspace, write, run } = await prepare();
+  const path = await write('flow', flowFile);
+  await run('publish', path);
+  const [{ id }] = (await workspace.get('/flows')).body['items'];
+  await workspace.post(`/flows/${id}/archive`, {}, workspace.keys.admin);
+  const hint = `${path}: hint: an archived flow has this name, too; restore it to go on with its versions.\n`;
+  expect(await run('publish', path)).toMatchObject({ code: 0, err: '', out: expect.stringContaining(hint) });
+  expect((await run('publish', path)).out).not.toContain(hint);
+});
+
+test('every share of a split can be tried from the command line', async () => {
+  const { write, run } = await prepare();
+  const split = [
+    { percent: 80, team: 'Default' },
+    { percent: 20, team: 'Sales' },
+  ];
+  const path = await write('split', { name: 'Split', document: { routing: { branches: [], otherwise: { split } } } });
+  const teamAt = async (share: string) => (await run('try', path, '--text', 'Hello', '--share', share)).out;
+  expect(await teamAt('79')).toContain('otherwise → team Default');
+  expect(await teamAt('80')).toContain('otherwise → team Sales');
 });
 
 test('an expectation that is not met fails the try and tells what came out', async () => {
@@ -241,6 +421,20 @@ test('what cannot be found out ends with 2 and says what to do', async () => {
   const path = await write('flow', flowFile);
   expect(await run('guess', path)).toMatchObject({ code: 2, err: expect.stringContaining('usage: npm run -s flow') });
   expect(await run('validate')).toMatchObject({ code: 2 });
+  for (const [args, message] of [
+    [['foo', path], 'foo is no command.'],
+    [[], 'No command is named.'],
+    [['publish', path, '--text', 'a'], '--text is no option of publish.'],
+    [['try', path, '--share', '5'], '--share is for --text, which is not given.'],
+    [['try', path, '--text', 'a', '--share', '100'], '--share takes a number from 0 to 99.'],
+  ] as const) {
+    const { code, err } = await run(...args);
+    expect(code).toBe(2);
+    expect(err).toMatch(new RegExp(`^${message}\nusage: npm run -s flow -- validate`));
+  }
+  for (const flag of ['--help', '-h']) {
+    expect(await run(flag)).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/^usage: npm run -s flow/) });
+  }
   const faultySetting = { SWITCHYARD_URL: url, SWITCHYARD_KEY: admin, CLASSIFY_URL: undefined, CLASSIFY_MODEL: 'x' };
   expect(await runFlow(['validate', path], faultySetting)).toMatchObject({
     code: 2,
@@ -261,7 +455,12 @@ test('what cannot be found out ends with 2 and says what to do', async () => {
   const keyFile = await write('key', 'sy_wrong_key');
   expect(await run('validate', path, '--key-file', keyFile)).toMatchObject({
     code: 2,
-    err: expect.stringContaining('401'),
+    err: `GET ${url}/v1/flows/schema: 401: the key is not known there\n`,
+  });
+  await write('key', 'sy_one\nsy_two');
+  expect(await run('validate', path, '--key-file', keyFile)).toMatchObject({
+    code: 2,
+    err: 'The key is empty, or has blanks or other strange characters in it.\n',
   });
   await write('key', `${admin}\n`);
   const named = await runFlow(['validate', path, '--url', url, '--key-file', keyFile], home);
