@@ -1,8 +1,9 @@
 import { evaluateCompiled, type CompiledStep } from './compiled-flow.ts';
 import type { BoundFacts } from './condition.ts';
-import { containsKeyword, fieldValueOf, foldText } from './enrichment.ts';
+import { fieldValueOf } from './enrichment.ts';
 import { cutText, joinMessageText, MAX_MESSAGE_TEXT_CHARS, type FieldValue } from './facts.ts';
-import type { AskStep } from './flow-schema.ts';
+import type { AskStep } from './step-schemas.ts';
+import { foldText, searchWords } from './words.ts';
 
 /**
  * What the contact's messages mean as the answer to a question; several messages that came together are one answer.
@@ -45,8 +46,8 @@ function matchChoice(choices: Choices, messages: readonly string[]): AnswerMatch
       choiceNamed(folded, whole) ?? choiceNamed(folded, bareOf(whole)) ?? choiceNumbered(folded, bareOf(whole));
     if (choice !== undefined) return { fits: true, value: choice.value };
   }
-  const text = foldText(joinMessageText(messages));
-  const [first, ...others] = folded.filter(({ words }) => words.some((word) => containsKeyword(text, word)));
+  const has = searchWords(foldText(joinMessageText(messages)));
+  const [first, ...others] = folded.filter(({ words }) => words.some(has));
   return first === undefined || others.length > 0 ? { fits: false } : { fits: true, value: first.value };
 }
 

@@ -1,5 +1,5 @@
-import type { FlowFault } from './flow-faults.ts';
-import type { BusinessHours } from './flow-schema.ts';
+import { createFirstPlaces, type FlowFault } from './flow-faults.ts';
+import { MAX_HOLIDAYS, MAX_SPANS, type BusinessHours } from './hours-schema.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
 
 /**
@@ -35,8 +35,6 @@ export function hoursFaults(path: string, hours: unknown): FlowFault[] {
   ];
 }
 
-const MAX_HOLIDAYS = 366;
-const MAX_SPANS = 10;
 const DAY_MS = 86_400_000;
 
 function zoneFaults(path: string, timeZone: unknown): FlowFault[] {
@@ -69,7 +67,7 @@ function spanFaults(path: string, place: string, owner: unknown): FlowFault[] {
 }
 
 function dateFaults(path: string, holidays: readonly [place: string, holiday: unknown][]): FlowFault[] {
-  const firstWithDate = new Map<string, string>();
+  const firstPlace = createFirstPlaces();
   return holidays.flatMap(([place, holiday]): FlowFault[] => {
     const date = isObject(holiday) ? holiday['date'] : undefined;
     if (typeof date !== 'string' || !/^\d{4}-\d{2}-\d{2}$/.test(date)) return [];
@@ -77,12 +75,9 @@ function dateFaults(path: string, holidays: readonly [place: string, holiday: un
     if (!isDate(date)) {
       return [{ path: datePath, message: 'is no day of the calendar', mend: 'Give a date that there is.' }];
     }
-    const first = firstWithDate.get(date);
-    if (first !== undefined) {
-      return [{ path: datePath, message: 'is also the date at', at: first, mend: 'Give each date once.' }];
-    }
-    firstWithDate.set(date, datePath);
-    return [];
+    const first = firstPlace(date, datePath);
+    if (first === null) return [];
+    return [{ path: datePath, message: 'is also the date at', at: first, mend: 'Give each date once.' }];
   });
 }
 
@@ -121,8 +116,14 @@ function clockOf(timeZone: string): Intl.DateTimeFormat | null {
   if (!/^[A-Za-z]/.test(timeZone)) return null;
   try {
     const clock = new Intl.DateTimeFormat('en-US-u-ca-gregory-nu-latn', {
-      ...{ timeZone, hourCycle: 'h23', weekday: 'long' },
-      ...{ year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit' },
+      timeZone,
+      hourCycle: 'h23',
+      weekday: 'long',
+      year: 'numeric',
+      month: '2-digit',
+      day: '2-digit',
+      hour: '2-digit',
+      minute: '2-digit',
     });
     if (clocks.size >= MAX_CLOCKS) clocks.clear();
     clocks.set(timeZone, clock);

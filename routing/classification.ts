@@ -1,18 +1,15 @@
 import type { RequestAnswer } from './flow-interpreter.ts';
-import type { ClassifyStep } from './flow-schema.ts';
 import { isObject } from './json-walk.ts';
+import type { ClassifyStep } from './step-schemas.ts';
 
 /**
- * What the model's answer means for a `classify` step: `{label, confidence}`, of which nothing is trusted. Without a usable label the field is the
- * step's `otherwise`, which is a failure; so it is where the model is not sure enough, which is none. No failure repeats what the model said: it may
- * be what the contact wrote.
+ * What the model's answer means for a `classify` step: `{label, confidence}`, of which nothing is trusted. Without a usable label there is no
+ * field, which is a failure; where the model is not sure enough the field is the step's `otherwise`, which is none. No failure repeats what the model
+ * said: it may be what the contact wrote.
  * @param said undefined where it was no JSON
  */
 export function readClassification(step: ClassifyStep, said: unknown): RequestAnswer {
-  const failed = (failure: string): RequestAnswer => ({
-    fields: { [step.field]: step.otherwise },
-    failures: [`the model ${failure}`],
-  });
+  const failed = (failure: string): RequestAnswer => ({ fields: {}, failures: [`the model ${failure}`] });
   if (!isObject(said)) return failed('answered with something else than JSON');
   const chosen = typeof said['label'] === 'string' ? said['label'].trim() : '';
   const label = labelsOf(step).find((known) => known.trim() === chosen);

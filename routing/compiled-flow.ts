@@ -6,11 +6,11 @@ import {
   type Condition,
   type ConditionScope,
   type Evaluation,
-  type FieldType,
   type PatternResult,
 } from './condition.ts';
-import { cutText, MAX_MESSAGE_TEXT_CHARS, type FieldValue, type RoutingFacts } from './facts.ts';
-import type { EnrichmentStep, FlowBranch, FlowDocument } from './flow-schema.ts';
+import { cutText, MAX_MESSAGE_TEXT_CHARS, type RoutingFacts } from './facts.ts';
+import type { FlowBranch, FlowDocument } from './flow-schema.ts';
+import type { EnrichmentStep } from './step-schemas.ts';
 import { compileTemplate, fillTemplate, type TemplateResult } from './template.ts';
 
 /**
@@ -83,57 +83,6 @@ export function fillText(
 export function fillMessage(flow: CompiledFlow, source: string, facts: RoutingFacts): string | null {
   const text = cutText(fillText(flow, source, { facts }), MAX_MESSAGE_TEXT_CHARS).trim();
   return text === '' ? null : text;
-}
-
-/** The fields that the steps may have set, with what they are; two steps that differ about a field leave it open. */
-export function fieldTypesOf(steps: readonly EnrichmentStep[]): Map<string, FieldType> {
-  const types = new Map<string, FieldType>();
-  for (const [name, type] of steps.flatMap(fieldsSetBy)) {
-    const before = types.get(name);
-    types.set(name, before === undefined || before === type ? type : 'any');
-  }
-  return types;
-}
-
-export type { FieldType };
-
-function fieldsSetBy(step: EnrichmentStep): [name: string, type: FieldType][] {
-  switch (step.kind) {
-    case 'set':
-      return [[step.field, typeOf([step.value])]];
-    case 'keywords':
-      return [[step.field, typeOf([...step.rules.map(({ value }) => value), step.otherwise])]];
-    case 'language':
-      return [
-        [step.field, 'string'],
-        ...(step.confidenceField === undefined ? [] : [[step.confidenceField, 'number'] satisfies [string, FieldType]]),
-      ];
-    case 'contact':
-      return Object.entries(step.fields).map(([name, source]) => [name, CONTACT_TYPES[source] ?? 'any']);
-    case 'ask': {
-      const given = step.choices === undefined ? [''] : step.choices.map(({ value }) => value);
-      return [[step.field, typeOf([...given, step.giveUp?.value])]];
-    }
-    case 'http':
-      return Object.keys(step.fields).map((name) => [name, 'any']);
-    case 'classify':
-      return [[step.field, 'string']];
-    default:
-      return step satisfies never;
-  }
-}
-
-const CONTACT_TYPES: Readonly<Record<string, FieldType>> = {
-  name: 'string',
-  conversationCount: 'number',
-  lastAgentId: 'string',
-  lastCategory: 'string',
-};
-
-function typeOf(values: readonly (FieldValue | undefined)[]): FieldType {
-  const types = new Set(values.filter((value) => value !== undefined).map((value) => typeof value as FieldType));
-  const [only] = types;
-  return types.size === 1 && only !== undefined ? only : 'any';
 }
 
 function compiledStep(step: EnrichmentStep): CompiledStep {

@@ -1,5 +1,14 @@
 import type { CelFunc, parse } from '@bufbuild/cel';
-import { ANY, describeKinds, KIND, kindsOfCall, mayBeEqual, NUMBER, type Kinds } from './condition-kinds.ts';
+import {
+  ANY,
+  describeKinds,
+  describeMisfit,
+  KIND,
+  kindOfConstant,
+  kindsOfCall,
+  mayBeEqual,
+  type Kinds,
+} from './condition-kinds.ts';
 import { isStrict, namesIn, reasonOfAbsence, type ConditionScope, type Shape } from './condition-names.ts';
 import { cutText } from './facts.ts';
 
@@ -10,10 +19,17 @@ import { cutText } from './facts.ts';
 export function checkExpression(expr: Expr, offsets: Offsets, known: CheckerKnowledge): CheckedExpression {
   const { scope } = known;
   const walk: Walk = {
-    ...{ faults: [], offsets, known, names: namesIn(scope), strict: isStrict(scope) },
-    ...{ reads: new Map(), nodes: 0, loopNodes: 0, loops: 0 },
+    faults: [],
+    offsets,
+    known,
+    names: namesIn(scope),
+    strict: isStrict(scope),
+    reads: new Map(),
+    nodes: 0,
+    loopNodes: 0,
+    loops: 0,
   };
-  const { kinds } = visit(expr, walk, { bound: new Set(), depth: 0, loops: 0 });
+  const { kinds } = visit(expr, walk, { bound: new Set(), depth: 0, inLoop: false });
   if ((kinds & KIND.boolean) === 0) report(walk, expr, 'a condition must give true or false');
   if (walk.nodes > MAX_NODES) {
     walk.faults.push({ message: `the condition has ${walk.nodes} parts; at most ${MAX_NODES} are allowed` });
@@ -44,13 +60,20 @@ export interface CheckerKnowledge {
   faultOfPattern(pattern: string): string | null;
 }
 
+/** What is written there, where it is a text. */
+export function literalText({ exprKind }: Expr): string | null {
+  if (exprKind.case !== 'constExpr') return null;
+  const { constantKind } = exprKind.value;
+  return constantKind.case === 'stringValue' ? constantKind.value : null;
+}
+
 const MAX_NODES = 200;
 /** More than brackets may stand in each other, because a chain such as `a + b + c` is a deep tree too. */
 const MAX_TREE_DEPTH = 64;
 /** One after the other; each could make the texts of the one before many times longer. */
 const MAX_LOOPS = 8;
 
-type Expr = ReturnType<typeof parse>['expr'];
+export type Expr = ReturnType<typeof parse>['expr'];
 type ExprCase<Case extends string> = Extract<Expr['exprKind'], { case: Case }>['value'];
 type Offsets = Readonly<Record<string, number>>;
 
@@ -70,7 +93,7 @@ interface Place {
   /** Names that a surrounding `exists`, `all`, `map` or `filter` binds. */
   readonly bound: ReadonlySet<string>;
   readonly depth: number;
-  readonly loops: number;
+  readonly inLoop: boolean;
 }
 
 const ANYTHING: Shape = { kinds: ANY };
@@ -81,7 +104,7 @@ const TYPE_NAMES = new Set(['bool', 'bytes', 'double', 'int', 'list', 'map', 'nu
 
 function visit(expr: Expr, walk: Walk, place: Place): Shape {
   walk.nodes++;
-  if (place.loops > 0) walk.loopNodes++;
+  if (place.inLoop) walk.loopNodes++;
   if (place.depth === MAX_TREE_DEPTH)
     report(walk, expr, `the condition is nested deeper than ${MAX_TREE_DEPTH} levels`);
   if (place.depth >= MAX_TREE_DEPTH) return ANYTHING;
@@ -89,7 +112,7 @@ function visit(expr: Expr, walk: Walk, place: Place): Shape {
   const { exprKind } = expr;
   switch (exprKind.case) {
     case 'constExpr':
-      return { kinds: KINDS_OF_CONSTANTS[exprKind.value.constantKind.case ?? ''] ?? KIND.other };
+      return { kinds: kindOfConstant(exprKind.value.constantKind.case) };
     case 'identExpr':
       return visitName(expr, exprKind.value.name, walk, place);
     case 'selectExpr': {
@@ -116,15 +139,6 @@ function visit(expr: Expr, walk: Walk, place: Place): Shape {
       return exprKind satisfies never;
   }
 }
-
-const KINDS_OF_CONSTANTS: Readonly<Record<string, Kinds>> = {
-  boolValue: KIND.boolean,
-  stringValue: KIND.text,
-  int64Value: KIND.whole,
-  uint64Value: KIND.whole,
-  doubleValue: KIND.decimal,
-  nullValue: KIND.nothing,
-};
 
 function visitName(expr: Expr, name: string, walk: Walk, place: Place): Shape {
   if (place.bound.has(name)) return ANYTHING;
@@ -213,7 +227,7 @@ function shapeOfCall(
   }
   const kinds = kindsOfCall(forms, target, values);
   if (kinds !== null) return { kinds };
-  if (walk.strict) report(walk, expr, messageOfMisfit(name, target === undefined ? values : [target, ...values]));
+  if (walk.strict) report(walk, expr, describeMisfit(name, target === undefined ? values : [target, ...values]));
   // What it would give if it were given the right things, so that one fault does not bring others.
   const results = [...forms].map(
     (form) =>
@@ -224,17 +238,6 @@ function shapeOfCall(
       ) ?? ANY,
   );
   return { kinds: walk.strict ? ANY : results.reduce((all, result) => all | result, 0) };
-}
-
-function messageOfMisfit(name: string, values: readonly Kinds[]): string {
-  const operator = /^@?_?([^_]+)_?$/.exec(name)?.[1] ?? name;
-  const given = values.map(describeKinds);
-  if (name === '_%_' && values.every((kinds) => (kinds & NUMBER) !== 0)) {
-    return '% takes whole numbers only; write int(…) around what may have decimals';
-  }
-  return /\w/.test(operator) && operator !== 'in'
-    ? `${operator}() cannot take ${given.join(', ') || 'nothing'}`
-    : `${operator} cannot take ${given.join(' and ')}`;
 }
 
 function requireBoolean(expr: Expr, kinds: Kinds, operator: string, walk: Walk): void {
@@ -253,8 +256,8 @@ function checkEquality(expr: Expr, left: Kinds, right: Kinds, walk: Walk): void 
 }
 
 function shapeOfIndex(expr: Expr, owner: Shape, index: Expr | undefined, walk: Walk): Shape {
-  const key = index && stringOf(index);
-  if (key !== undefined) return shapeOfMember(expr, owner, key, walk);
+  const key = index === undefined ? null : literalText(index);
+  if (key !== null) return shapeOfMember(expr, owner, key, walk);
   if ((owner.kinds & (KIND.object | KIND.list)) === 0) report(walk, expr, 'a single value has no members');
   else if (owner.members !== undefined && owner.members.takesAnyIndex !== true) {
     report(walk, expr, `${owner.members.name} takes a literal name in [ ]`);
@@ -264,8 +267,8 @@ function shapeOfIndex(expr: Expr, owner: Shape, index: Expr | undefined, walk: W
 
 /** A pattern from the facts could be the contact's own text; a literal one can be checked now. */
 function checkPattern(expr: Expr, argument: Expr | undefined, walk: Walk): void {
-  const pattern = argument && stringOf(argument);
-  if (pattern === undefined) return report(walk, expr, 'the pattern of matches() must be a literal string');
+  const pattern = argument === undefined ? null : literalText(argument);
+  if (pattern === null) return report(walk, expr, 'the pattern of matches() must be a literal string');
   const fault = walk.known.faultOfPattern(pattern);
   if (fault !== null) report(walk, argument ?? expr, cutText(fault, 200));
 }
@@ -280,7 +283,7 @@ function visitStruct(expr: Expr, struct: ExprCase<'structExpr'>, walk: Walk, pla
 
 /** One loop may follow another (`filter` then `exists`), but not stand in another: the work would multiply. */
 function visitLoop(expr: Expr, loop: ExprCase<'comprehensionExpr'>, walk: Walk, place: Place): Shape {
-  if (place.loops > 0) report(walk, expr, 'exists, all, map and filter must not stand inside each other');
+  if (place.inLoop) report(walk, expr, 'exists, all, map and filter must not stand inside each other');
   if (++walk.loops === MAX_LOOPS + 1) {
     report(walk, expr, `exists, all, map and filter stand in the condition more than ${MAX_LOOPS} times`);
   }
@@ -288,19 +291,13 @@ function visitLoop(expr: Expr, loop: ExprCase<'comprehensionExpr'>, walk: Walk, 
   if (walk.strict && (range.kinds & (KIND.list | KIND.object)) === 0) {
     report(walk, expr, `exists, all, map and filter go through a list or an object, not ${describeKinds(range.kinds)}`);
   }
-  const inner = { ...place, bound: new Set([...place.bound, loop.iterVar, loop.accuVar]), loops: place.loops + 1 };
+  const inner = { ...place, bound: new Set([...place.bound, loop.iterVar, loop.accuVar]), inLoop: true };
   const start = loop.accuInit === undefined ? ANYTHING : visit(loop.accuInit, walk, inner);
   for (const part of [loop.loopCondition, loop.loopStep, loop.result]) {
     if (part !== undefined) visit(part, walk, inner);
   }
   // `map` and `filter` begin with a list; the others count, or begin with true or false, and give true or false.
   return { kinds: start.kinds === KIND.list ? KIND.list : KIND.boolean };
-}
-
-function stringOf(expr: Expr): string | undefined {
-  if (expr.exprKind.case !== 'constExpr') return undefined;
-  const { constantKind } = expr.exprKind.value;
-  return constantKind.case === 'stringValue' ? constantKind.value : undefined;
 }
 
 function report(walk: Walk, expr: Expr, message: string): void {

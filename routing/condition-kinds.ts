@@ -40,6 +40,18 @@ export function kindsOfField(type: FieldType): Kinds {
   }
 }
 
+/** @param name as the parser calls it, such as `stringValue` */
+export const kindOfConstant = (name: string | undefined): Kinds => KINDS_OF_CONSTANTS.get(name ?? '') ?? KIND.other;
+
+const KINDS_OF_CONSTANTS: ReadonlyMap<string, Kinds> = new Map([
+  ['boolValue', KIND.boolean],
+  ['stringValue', KIND.text],
+  ['int64Value', KIND.whole],
+  ['uint64Value', KIND.whole],
+  ['doubleValue', KIND.decimal],
+  ['nullValue', KIND.nothing],
+]);
+
 /** What a function may give for arguments of these kinds, or null where none of its forms takes them. */
 export function kindsOfCall(
   forms: Iterable<CelFunc>,
@@ -87,6 +99,18 @@ const WORDS: Readonly<Record<keyof typeof KIND, string>> = {
   duration: 'a duration',
   other: 'a type or bytes',
 };
+
+/** For people: why a function or operator, by the name that the parser gives it, takes none of these. */
+export function describeMisfit(name: string, values: readonly Kinds[]): string {
+  const operator = /^@?_?([^_]+)_?$/.exec(name)?.[1] ?? name;
+  const given = values.map(describeKinds);
+  if (name === '_%_' && values.every((kinds) => (kinds & NUMBER) !== 0)) {
+    return '% takes whole numbers only; write int(…) around what may have decimals';
+  }
+  return /\w/.test(operator) && operator !== 'in'
+    ? `${operator}() cannot take ${given.join(', ') || 'nothing'}`
+    : `${operator} cannot take ${given.join(' and ')}`;
+}
 
 function kindsOfType(type: CelType): Kinds {
   switch (type.kind) {

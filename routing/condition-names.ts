@@ -3,7 +3,7 @@ import type { Bindings } from './condition-functions.ts';
 import { KIND, kindsOfField, type FieldType, type Kinds } from './condition-kinds.ts';
 import { cutText, MAX_MESSAGE_TEXT_CHARS, type RoutingFacts, type TeamLoad } from './facts.ts';
 import { JsonMembers } from './condition-values.ts';
-import type { BusinessHours } from './flow-schema.ts';
+import type { BusinessHours } from './hours-schema.ts';
 
 /** The names that conditions know: what is known of them when a condition is compiled, and what they stand for when it is evaluated. */
 export interface ConditionScope {

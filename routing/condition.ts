@@ -13,6 +13,7 @@ import {
   type PatternAllowance,
   type PatternResult,
 } from './pattern.ts';
+import { MAX_CONDITION_CHARS } from './text-forms.ts';
 
 /**
  * Conditions are CEL expressions. What they may cost is bounded when they are compiled (length, nodes, nesting, no loop in a loop, literal
@@ -23,8 +24,8 @@ import {
  */
 export function compileCondition(source: string, scope?: ConditionScope): CompileResult {
   if (source.trim() === '') return refuse('the condition is empty');
-  if (source.length > MAX_SOURCE_CHARS) {
-    return refuse(`the condition has ${source.length} characters; at most ${MAX_SOURCE_CHARS} are allowed`);
+  if (source.length > MAX_CONDITION_CHARS) {
+    return refuse(`the condition has ${source.length} characters; at most ${MAX_CONDITION_CHARS} are allowed`);
   }
   // Before the parser sees it: the parser recurses, and how deep it may go depends on the stack of whoever called.
   if (bracketDepth(source) > MAX_NESTING) return refuse(`the condition is nested deeper than ${MAX_NESTING} levels`);
@@ -50,8 +51,9 @@ export type CompileResult =
 
 export interface Condition {
   readonly source: string;
-  // The rest is not for callers: use `evaluateCondition` and `readValues`.
+  /** The names that it reads, each as far as its members are written out: `['fields', 'purpose']`. */
   readonly reads: readonly (readonly string[])[];
+  // The rest is not for callers: use `evaluateCondition` and `readValues`.
   readonly patterns: ReadonlyMap<string, Pattern>;
   readonly loopNodes: number;
   readonly program: Program;
@@ -66,7 +68,6 @@ export interface Evaluation {
 export { bindFacts, compilePattern, faultOfPattern, withTeam };
 export type { BoundFacts, ConditionFault, ConditionScope, FieldType, Pattern, PatternResult };
 
-const MAX_SOURCE_CHARS = 2048;
 const MAX_ERROR_CHARS = 300;
 
 /** Never throws. An error at run time, such as a missing field, or a result that is no boolean counts as false and is reported. */

@@ -40,6 +40,9 @@ export type Fields = Readonly<Record<string, FieldValue>>;
 
 export type FieldValue = string | number | boolean;
 
+/** Of a field's text. */
+export const MAX_FIELD_CHARS = 1000;
+
 export const MAX_MESSAGE_TEXT_CHARS = 4096;
 /** So many of the first messages are looked at. */
 export const MAX_FIRST_MESSAGES = 10;

@@ -1,8 +1,9 @@
 import { faultOfPattern } from './condition.ts';
-import { foldText } from './enrichment.ts';
+import { foldText } from './words.ts';
 import { conditionFaults, templateFaults, type StepScope } from './flow-expression-faults.ts';
 import { teamFaults, type FlowFault } from './flow-faults.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
+import { MAX_ANSWER_PATTERN_CHARS, MAX_CHOICES, MAX_SYNONYMS } from './step-schemas.ts';
 
 /** What a schema cannot tell about a step that asks the contact. */
 export function askFaults(path: string, step: unknown, scope: StepScope): FlowFault[] {
@@ -19,7 +20,8 @@ function freeAnswerFaults(path: string, step: unknown, scope: StepScope): FlowFa
   const hasChoices = valueAt(step, '/choices') !== undefined;
   const unused = ['pattern', 'test'].filter((member) => hasChoices && valueAt(step, `/${member}`) !== undefined);
   const pattern = valueAt(step, '/pattern');
-  const patternFault = typeof pattern === 'string' && pattern.length <= 500 ? faultOfPattern(pattern) : null;
+  const patternFault =
+    typeof pattern === 'string' && pattern.length <= MAX_ANSWER_PATTERN_CHARS ? faultOfPattern(pattern) : null;
   return [
     ...unused.map((member) => ({
       path: `${path}/${member}`,
@@ -36,7 +38,7 @@ function freeAnswerFaults(path: string, step: unknown, scope: StepScope): FlowFa
 /** An answer must lead to one choice: what one of them goes by, no other may. */
 function choiceFaults(path: string, step: unknown): FlowFault[] {
   const firstWithWord = new Map<string, { index: number; path: string }>();
-  return itemsAt(step, '/choices', 20).flatMap(([choicePath, choice], index) =>
+  return itemsAt(step, '/choices', MAX_CHOICES).flatMap(([choicePath, choice], index) =>
     wordsOf(choice).flatMap(([wordPath, word]): FlowFault[] => {
       const wholePath = `${path}${choicePath}${wordPath}`;
       const folded = foldText(word);
@@ -58,7 +60,7 @@ function wordsOf(choice: unknown): [path: string, word: string][] {
   const words: [string, unknown][] = [
     ['/label', valueAt(choice, '/label')],
     ['/value', typeof value === 'number' || typeof value === 'boolean' ? String(value) : value],
-    ...itemsAt(choice, '/synonyms', 50),
+    ...itemsAt(choice, '/synonyms', MAX_SYNONYMS),
   ];
   return words.filter((word): word is [string, string] => typeof word[1] === 'string');
 }

@@ -1,5 +1,6 @@
 import { templateFaults, type NameScope } from './flow-expression-faults.ts';
-import { isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
+import { createFirstPlaces, isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
+import { MAX_SPLIT_PARTS } from './flow-schema.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
 import { addressFaults } from './web-address.ts';
 
@@ -38,15 +39,14 @@ function goalFaults(path: string, destination: Record<string, unknown>): FlowFau
 }
 
 function splitFaults(path: string, destination: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
-  const parts = itemsAt(destination, '/split', 10);
-  const firstWithTeam = new Map<string, string>();
+  const parts = itemsAt(destination, '/split', MAX_SPLIT_PARTS);
+  const firstPlace = createFirstPlaces();
   const faults = parts.flatMap(([partPath, part]): FlowFault[] => {
     const teamId = valueAt(part, '/teamId');
     if (!isTeamId(teamId)) return [];
     const teamPath = `${path}${partPath}/teamId`;
-    const first = firstWithTeam.get(teamId);
-    if (first === undefined) firstWithTeam.set(teamId, teamPath);
-    if (first === undefined) return teamFaults(teamPath, teamId, teamIds);
+    const first = firstPlace(teamId, teamPath);
+    if (first === null) return teamFaults(teamPath, teamId, teamIds);
     return [{ path: teamPath, message: 'has a share already, at', at: first, mend: 'Give each team one share.' }];
   });
   const percents = parts.map(([, part]) => valueAt(part, '/percent'));
@@ -64,5 +64,5 @@ const isPercent = (value: unknown): value is number =>
 /** A list that is too long is refused for that; its sum is not looked at. */
 function isWholeSplit(destination: unknown): boolean {
   const split = valueAt(destination, '/split');
-  return Array.isArray(split) && split.length <= 10;
+  return Array.isArray(split) && split.length <= MAX_SPLIT_PARTS;
 }

@@ -1,12 +1,16 @@
 import { hoursFaults } from './business-hours.ts';
 import { destinationFaults } from './flow-destination-faults.ts';
 import { conditionFaults, type StepScope } from './flow-expression-faults.ts';
-import { escapePointer, type FlowFault } from './flow-faults.ts';
+import { createFirstPlaces, escapePointer, isStorable, unstorableFault, type FlowFault } from './flow-faults.ts';
+import { MAX_BODY_DEPTH } from './flow-http-faults.ts';
 import { createRequirementsCheck, type KnownNames } from './flow-requirement-faults.ts';
-import { MAX_BRANCHES, type FlowDocument } from './flow-schema.ts';
+import { MAX_BRANCHES, MAX_LIST_ITEMS, type FlowDocument } from './flow-schema.ts';
 import { shapeFaults } from './flow-shape-faults.ts';
-import { checkSteps, isStorable, MAX_BODY_DEPTH, unstorableFault } from './flow-step-faults.ts';
+import { checkSteps } from './flow-step-faults.ts';
+import { MAX_HOLIDAYS } from './hours-schema.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
+import { isNetworkStep } from './step-schemas.ts';
+import { isHistorySource } from './text-forms.ts';
 
 export const DEFAULT_TRIGGER: FlowDocument['trigger'] = {
   on: 'conversation.opened',
@@ -15,9 +19,6 @@ export const DEFAULT_TRIGGER: FlowDocument['trigger'] = {
 
 export type FlowValidation =
   { readonly ok: true; readonly flow: FlowDocument } | { readonly ok: false; readonly faults: readonly FlowFault[] };
-
-export type { FlowDocument } from './flow-schema.ts';
-export type { FlowFault };
 
 /**
  * Checks a document that somebody wrote and finds every fault at once: shape and limits, conditions and templates with the names in them, steps, hours,
@@ -31,8 +32,8 @@ export function validateFlow(document: unknown, known: KnownNames): FlowValidati
 }
 
 /** Whether enriching calls other systems, which needs a regular activity with time limits and retries. */
-export function stepsLeaveTheHouse(flow: FlowDocument): boolean {
-  return flow.enrichment.some(({ kind }) => kind === 'http' || kind === 'classify');
+export function usesNetwork(flow: FlowDocument): boolean {
+  return flow.enrichment.some(isNetworkStep);
 }
 
 /** Whether the flow may wait for what the contact answers. */
@@ -42,12 +43,8 @@ export function asksContact(flow: FlowDocument): boolean {
 
 /** Whether a step reads what earlier conversations of the contact came to, which has to be looked up. */
 export function needsHistory(flow: FlowDocument): boolean {
-  return flow.enrichment.some(
-    (step) => step.kind === 'contact' && Object.values(step.fields).some((source) => OF_HISTORY.has(source)),
-  );
+  return flow.enrichment.some((step) => step.kind === 'contact' && Object.values(step.fields).some(isHistorySource));
 }
-
-const OF_HISTORY: ReadonlySet<string> = new Set(['conversationCount', 'lastAgentId', 'lastCategory']);
 
 const MAX_FAULTS = 1000;
 /** How deep the objects and lists of a valid document lie: those of a request's body lie deepest. */
@@ -60,21 +57,19 @@ function withDefaults(document: unknown): unknown {
 }
 
 /**
- * No list of a flow may have more than 50 entries, but for the holidays of some hours. One that has is refused for that, and those that come after are
- * not looked at: their faults would take the place of others.
+ * No list of a flow may have more than `MAX_LIST_ITEMS` entries, but for the holidays of some hours. One that has is refused for that, and those that
+ * come after are not looked at: their faults would take the place of others.
  */
-function withoutTails(value: unknown, depth: number, maxItems = 50): unknown {
+function withoutTails(value: unknown, depth: number, maxItems = MAX_LIST_ITEMS): unknown {
   if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return value;
   if (Array.isArray(value)) return value.slice(0, maxItems + 1).map((item) => withoutTails(item, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([key, member]) => [
       key,
-      withoutTails(member, depth + 1, key === 'holidays' ? MAX_HOLIDAYS : 50),
+      withoutTails(member, depth + 1, key === 'holidays' ? MAX_HOLIDAYS : MAX_LIST_ITEMS),
     ]),
   );
 }
-
-const MAX_HOLIDAYS = 366;
 
 /** What a schema cannot tell. Values of the wrong shape are passed over: their fault is known. */
 function contentFaults(document: unknown, { teamIds, skills }: KnownNames): FlowFault[] {
@@ -112,16 +107,12 @@ function branchConditionFaults(path: string, branch: unknown, scope: Omit<StepSc
 }
 
 function nameFaults(document: unknown): FlowFault[] {
-  const firstWithName = new Map<string, string>();
+  const firstPlace = createFirstPlaces();
   return itemsAt(document, '/routing/branches', MAX_BRANCHES).flatMap(([path, branch]): FlowFault[] => {
     const name = valueAt(branch, '/name');
     if (typeof name !== 'string') return [];
-    const folded = name.trim().toLowerCase();
-    const first = firstWithName.get(folded);
-    if (first === undefined) {
-      firstWithName.set(folded, path);
-      return [];
-    }
+    const first = firstPlace(name.trim().toLowerCase(), path);
+    if (first === null) return [];
     const message = 'is also the name of the branch at';
     return [{ path: `${path}/name`, message, at: first, mend: 'Give every branch a name of its own.' }];
   });

@@ -1,7 +1,7 @@
-import type { FieldType } from './compiled-flow.ts';
-import { compileCondition, type ConditionScope } from './condition.ts';
+import { compileCondition, type ConditionScope, type FieldType } from './condition.ts';
 import type { FlowFault } from './flow-faults.ts';
 import { compileTemplate } from './template.ts';
+import { MAX_CONDITION_CHARS } from './text-forms.ts';
 
 /** What a condition or a template at some place of a flow may name. */
 export interface NameScope {
@@ -14,8 +14,6 @@ export interface StepScope extends NameScope {
   /** Names of business hours. */
   readonly hours: ReadonlySet<string>;
 }
-
-const MAX_CONDITION_CHARS = 2048;
 
 /** Of a value that is no text, or too long for one, the fault is known. */
 export function conditionFaults(path: string, source: unknown, scope: ConditionScope): FlowFault[] {

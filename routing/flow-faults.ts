@@ -27,3 +27,22 @@ export function isFieldName(value: string): boolean {
 export function escapePointer(name: string): string {
   return name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1');
 }
+
+/** PostgreSQL stores neither U+0000 nor half a surrogate pair. */
+export const isStorable = (text: string): boolean => !text.includes('\0') && !/\p{Surrogate}/u.test(text);
+
+export const unstorableFault = (path: string): FlowFault => ({
+  path,
+  message: 'has a character that cannot be stored',
+  mend: 'Remove U+0000 and unpaired surrogates.',
+});
+
+/** Tells, of what must stand once, where it stood first: null where it does so now. */
+export function createFirstPlaces(): (key: string, path: string) => string | null {
+  const places = new Map<string, string>();
+  return (key, path) => {
+    const first = places.get(key);
+    if (first === undefined) places.set(key, path);
+    return first ?? null;
+  };
+}

@@ -1,4 +1,5 @@
-import { asksContact, DEFAULT_TRIGGER, type FlowDocument } from './flow-document.ts';
+import { asksContact, DEFAULT_TRIGGER } from './flow-document.ts';
+import type { FlowDocument } from './flow-schema.ts';
 import { findImpossibleValues } from './impossible-values.ts';
 import { isObject } from './json-walk.ts';
 import { isPrivateAddress } from './web-address.ts';

@@ -9,11 +9,20 @@
 import { matchAnswer } from './answer.ts';
 import { compileFlow, evaluateCompiled, fillMessage, type CompiledFlow } from './compiled-flow.ts';
 import { bindFacts, type BoundFacts } from './condition.ts';
-import { findKnownFields, foldText, type Found } from './enrichment.ts';
+import { findKnownFields, type Found } from './enrichment.ts';
 import { cutText, type Fields, type FieldValue, type RoutingFacts } from './facts.ts';
 import { typeOfField, type FieldSource, type FlowProgress, type StepTrace } from './flow-progress.ts';
-import type { AskStep, EnrichmentStep, FlowDocument, NetworkStep } from './flow-schema.ts';
+import type { FlowDocument } from './flow-schema.ts';
 import { findLanguageFields } from './language.ts';
+import {
+  DEFAULT_MAX_QUESTIONS,
+  DEFAULT_SETTLE_SECONDS,
+  isNetworkStep,
+  type AskStep,
+  type EnrichmentStep,
+  type NetworkStep,
+} from './step-schemas.ts';
+import { foldText, searchWords, type WordSearch } from './words.ts';
 
 /**
  * Of the facts all count but `fields`, for which those of the progress stand. What was heard is looked at only where a question is open; where one
@@ -64,47 +73,60 @@ export interface OutgoingText {
 }
 
 /**
- * Moves past the request that the flow has stopped for, with what came of it. A `classify` step without an answer gets its `otherwise`. Whether the
- * flow may go on after a failure (`onFailure`) is for the caller to look at before.
+ * What becomes of the request that the flow has stopped for, by what came of it. A `classify` step without an answer gets its `otherwise`; one that
+ * failed is left behind, unless its flow may not go on without it.
  */
 export function settleRequest(flow: FlowDocument, progress: FlowProgress, answer: RequestAnswer): SettledRequest {
   const { step: position } = progress;
   const step = flow.enrichment[position];
   // Not where a request could have come from: there is nothing to settle, and the next turn goes on from here.
-  if (step?.kind !== 'http' && step?.kind !== 'classify') return { progress, trace: [] };
-  const { fields, confidence, failures } = answer;
-  const isUnanswered = step.kind === 'classify' && !Object.hasOwn(fields, step.field);
-  const settled: Found = isUnanswered
-    ? { fields: { ...fields, [step.field]: step.otherwise } }
-    : { fields, ...(confidence === undefined ? {} : { confidence }) };
-  const failed = failures.length > 0;
-  return {
-    progress: nextStep(withFields(progress, step, settled)),
-    trace: [
-      {
-        position,
-        kind: step.kind,
-        outcome: failed ? 'failed' : 'done',
-        ...(failed ? { reason: cutText(failures.join('; '), MAX_REASON_CHARS) } : {}),
-      },
-    ],
-  };
+  if (step === undefined || !isNetworkStep(step)) return { kind: 'settled', progress, trace: [] };
+  const { kind } = step;
+  const failure = answer.failures.join('; ');
+  const trace: StepTrace[] =
+    answer.failures.length === 0
+      ? [
+          {
+            position,
+            kind,
+            outcome: 'done',
+            ...(answer.remark !== undefined && { reason: cutText(answer.remark, MAX_REASON_CHARS) }),
+          },
+        ]
+      : [{ position, kind, outcome: 'failed', reason: cutText(failure, MAX_REASON_CHARS) }];
+  if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
+    return { kind: 'failed', progress, trace, reason: `step ${position + 1} failed: ${failure}` };
+  }
+  return { kind: 'settled', progress: nextStep(withFields(progress, step, foundBy(step, answer))), trace };
 }
 
 export interface RequestAnswer {
   readonly fields: Fields;
   /** 0 to 1, where it is told. */
   readonly confidence?: number;
+  /** Why it is not to be relied on, fit for the workspace's admins to read; none where it is. */
   readonly failures: readonly string[];
+  /** What it did not tell, which is no failure. */
+  readonly remark?: string;
 }
 
-export interface SettledRequest {
-  readonly progress: FlowProgress;
-  readonly trace: readonly StepTrace[];
+export type SettledRequest =
+  | { readonly kind: 'settled'; readonly progress: FlowProgress; readonly trace: readonly StepTrace[] }
+  /** The flow ends here: the default team gets the conversation. What was found before is kept, and nothing of the step that failed. */
+  | {
+      readonly kind: 'failed';
+      readonly progress: FlowProgress;
+      readonly trace: readonly StepTrace[];
+      /** Names the step, counted from 1. */
+      readonly reason: string;
+    };
+
+function foundBy(step: NetworkStep, { fields, confidence }: RequestAnswer): Found {
+  const isUnanswered = step.kind === 'classify' && !Object.hasOwn(fields, step.field);
+  if (isUnanswered) return { fields: { ...fields, [step.field]: step.otherwise } };
+  return { fields, ...(confidence === undefined ? {} : { confidence }) };
 }
 
-const DEFAULT_MAX_QUESTIONS = 2;
-const DEFAULT_SETTLE_SECONDS = 2;
 const MAX_REASON_CHARS = 500;
 
 /** A turn as it goes. */
@@ -120,7 +142,7 @@ interface Turn {
   // Made when a step needs them, and kept: the first two until a field changes.
   facts: RoutingFacts | null;
   bound: BoundFacts | null;
-  foldedText: string | null;
+  words: WordSearch | null;
 }
 
 function createTurn(flow: FlowDocument, given: RoutingFacts, progress: FlowProgress): Turn {
@@ -134,7 +156,7 @@ function createTurn(flow: FlowDocument, given: RoutingFacts, progress: FlowProgr
     conditionErrors: 0,
     facts: null,
     bound: null,
-    foldedText: null,
+    words: null,
   };
 }
 
@@ -146,8 +168,8 @@ function factsOf(turn: Turn): RoutingFacts {
   return (turn.facts = { ...turn.given, fields });
 }
 
-function foldedTextOf(turn: Turn): string {
-  return (turn.foldedText ??= foldText(turn.given.message.text));
+function wordsOf(turn: Turn): WordSearch {
+  return (turn.words ??= searchWords(foldText(turn.given.message.text)));
 }
 
 function boundFactsOf(turn: Turn): BoundFacts {
@@ -181,7 +203,7 @@ function runStep(turn: Turn, step: EnrichmentStep): Stop | null {
     case 'set':
     case 'keywords':
     case 'contact':
-      return keep(turn, step, findKnownFields(step, { facts: turn.given, foldedText: () => foldedTextOf(turn) }));
+      return keep(turn, step, findKnownFields(step, { facts: turn.given, words: () => wordsOf(turn) }));
     case 'language':
       return keep(turn, step, findLanguageFields(step, turn.given.message.text));
     case 'ask':
@@ -209,7 +231,7 @@ function isWanted(turn: Turn, step: EnrichmentStep): boolean {
 
 function keep(turn: Turn, step: EnrichmentStep, found: Found): null {
   turn.progress = withFields(turn.progress, step, found);
-  note(turn, found.failure === undefined ? 'done' : 'failed', found.failure);
+  note(turn, 'done', found.remark);
   return moveOn(turn);
 }
 
@@ -246,7 +268,7 @@ function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
       return moveOn(turn);
     }
     if (match.error !== undefined) turn.conditionErrors += 1;
-    const reason = match.error ?? 'the answer does not fit';
+    const reason = `the answer does not fit${match.error === undefined ? '' : `, as its test could not be decided: ${match.error}`}`;
     const mayAskAgain = turn.progress.questions < (step.maxQuestions ?? DEFAULT_MAX_QUESTIONS);
     return mayAskAgain ? ask(turn, step, reason) : giveUp(turn, step, reason);
   } catch (error) {

@@ -1,6 +1,14 @@
 import { templateFaults, type NameScope } from './flow-expression-faults.ts';
-import { isFieldName, isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
-import { MAX_REQUIREMENTS, MAX_RING_SECONDS, MAX_RINGS, MAX_SKILL_CHARS, skillKey } from './flow-requirements.ts';
+import { createFirstPlaces, isFieldName, isTeamId, teamFaults, type FlowFault } from './flow-faults.ts';
+import {
+  MAX_LEVEL,
+  MAX_REQUIREMENTS,
+  MAX_RING_SECONDS,
+  MAX_RINGS,
+  MAX_SKILL_CHARS,
+  skillKey,
+} from './flow-requirements.ts';
+import { MAX_SPLIT_PARTS } from './flow-schema.ts';
 import { isObject, itemsAt, valueAt } from './json-walk.ts';
 import { createNameSearch } from './nearest-name.ts';
 import { addressFaults } from './web-address.ts';
@@ -51,15 +59,14 @@ function checkRequirements(
   unknownSkillFaults: (path: string, skill: string) => FlowFault[],
 ): { levels: Levels; faults: FlowFault[] } {
   const levels: Levels = new Map();
-  const firstWithKey = new Map<string, string>();
+  const firstPlace = createFirstPlaces();
   const faults = itemsAt(branch, '/requirements', MAX_REQUIREMENTS).flatMap(([path, item]) => {
     const named = readName(path, item);
     if (named.key === null) return named.faults;
-    const first = firstWithKey.get(named.key);
-    if (first !== undefined) {
+    const first = firstPlace(named.key, path);
+    if (first !== null) {
       return [{ path: named.path, message: 'is asked for already, at', at: first, mend: 'Ask for each skill once.' }];
     }
-    firstWithKey.set(named.key, path);
     levels.set(named.key, levelOf(item));
     return named.skill === null ? [] : unknownSkillFaults(named.path, named.skill);
   });
@@ -122,7 +129,7 @@ function endlessFaults(branch: unknown): FlowFault[] {
 function relaxFaults(branch: unknown, asked: Levels): FlowFault[] {
   const levels = new Map(asked);
   return itemsAt(branch, '/rings', MAX_RINGS).flatMap(([ringPath, ring]) => {
-    const firstWithKey = new Map<string, string>();
+    const firstPlace = createFirstPlaces();
     return itemsAt(ring, '/relax', MAX_REQUIREMENTS).flatMap(([relaxPath, item]): FlowFault[] => {
       const path = `${ringPath}${relaxPath}`;
       const named = readName(path, item);
@@ -132,12 +139,11 @@ function relaxFaults(branch: unknown, asked: Levels): FlowFault[] {
         const mend = 'Relax a skill that requirements name in the same way.';
         return [{ path: named.path, message: 'is not asked for, so it cannot be relaxed', mend }];
       }
-      const first = firstWithKey.get(named.key);
-      if (first !== undefined) {
+      const first = firstPlace(named.key, path);
+      if (first !== null) {
         const message = 'is relaxed already by this ring, at';
         return [{ path: named.path, message, at: first, mend: 'Relax each skill once in a ring.' }];
       }
-      firstWithKey.set(named.key, path);
       const level = levelOf(item);
       if (level === null) return [];
       levels.set(named.key, before === null ? level : Math.min(before, level));
@@ -178,7 +184,7 @@ function endTextFaults(branch: unknown, scope: NameScope): FlowFault[] {
 /** A team named twice would get the conversation back that nobody of it could take. */
 function overflowFaults(branch: unknown, teamIds: ReadonlySet<string>): FlowFault[] {
   const had = new Map<unknown, string>([[valueAt(branch, '/teamId'), '/teamId']]);
-  for (const [path, part] of itemsAt(branch, '/split', 10)) had.set(valueAt(part, '/teamId'), path);
+  for (const [path, part] of itemsAt(branch, '/split', MAX_SPLIT_PARTS)) had.set(valueAt(part, '/teamId'), path);
   return itemsAt(branch, '/rings', MAX_RINGS).flatMap(([ringPath, ring]): FlowFault[] => {
     const teamId = valueAt(ring, '/overflowTeamId');
     const path = `${ringPath}/overflowTeamId`;
@@ -214,7 +220,7 @@ function readName(path: string, item: unknown): ReadName {
 /** Null when it is no level; its fault is known from the schema. */
 function levelOf(item: unknown): number | null {
   const level = valueAt(item, '/level');
-  return typeof level === 'number' && Number.isInteger(level) && level >= 0 && level <= 5 ? level : null;
+  return typeof level === 'number' && Number.isInteger(level) && level >= 0 && level <= MAX_LEVEL ? level : null;
 }
 
 function listSkills(skills: ReadonlySet<string>): string {

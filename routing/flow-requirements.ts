@@ -3,14 +3,15 @@
  * known only when the flow decides: `fillRequirements` then gives the form in which the conversation keeps its requirements.
  */
 import { Type, type Static } from 'typebox';
-import type { Fields } from './facts.ts';
-import { TEXT_FORMS } from './text-forms.ts';
+import { MAX_MESSAGE_TEXT_CHARS, type Fields } from './facts.ts';
 import { noRequirements, type Requirements, type Ring, type SkillRequirement } from './requirements.ts';
+import { MAX_ADDRESS_CHARS, TEXT_FORMS } from './text-forms.ts';
 
 export const MAX_REQUIREMENTS = 10;
 export const MAX_RINGS = 20;
 export const MAX_RING_SECONDS = 604_800;
 export const MAX_SKILL_CHARS = 100;
+export const MAX_LEVEL = 5;
 
 /** Exactly one of the two; that it is one is told by `requirementFaults`, as a union would report what each of its members misses. */
 const nameOfSkill = {
@@ -30,7 +31,7 @@ const nameOfSkill = {
 const FlowSkill = Type.Object(
   {
     ...nameOfSkill,
-    level: Type.Integer({ minimum: 1, maximum: 5, description: 'The least level' }),
+    level: Type.Integer({ minimum: 1, maximum: MAX_LEVEL, description: 'The least level' }),
     preferred: Type.Optional(
       Type.Boolean({ description: 'True: agents who meet it come first, but others may take it' }),
     ),
@@ -50,7 +51,11 @@ const FlowRing = Type.Object(
         Type.Object(
           {
             ...nameOfSkill,
-            level: Type.Integer({ minimum: 0, maximum: 5, description: 'Lower than before; 0 drops the skill' }),
+            level: Type.Integer({
+              minimum: 0,
+              maximum: MAX_LEVEL,
+              description: 'Lower than before; 0 drops the skill',
+            }),
           },
           { additionalProperties: false },
         ),
@@ -64,13 +69,17 @@ const FlowRing = Type.Object(
     text: Type.Optional(
       Type.String({
         minLength: 1,
-        maxLength: 4096,
+        maxLength: MAX_MESSAGE_TEXT_CHARS,
         ...TEXT_FORMS.notBlank,
         description: 'Beside fallback: what the contact is sent then; may hold {{contact.name}} and the like',
       }),
     ),
     webhookUrl: Type.Optional(
-      Type.String({ maxLength: 2048, ...TEXT_FORMS.url, description: 'Beside fallback: who is told then' }),
+      Type.String({
+        maxLength: MAX_ADDRESS_CHARS,
+        ...TEXT_FORMS.url,
+        description: 'Beside fallback: who is told then',
+      }),
     ),
   },
   { additionalProperties: false, description: 'One of relax, overflowTeamId and fallback' },

@@ -4,10 +4,10 @@ import { Settings } from 'typebox/system';
 import { Errors } from 'typebox/value';
 import { wordFault, type FaultSchema, type SchemaFault } from './fault-words.ts';
 import { escapePointer, type FlowFault } from './flow-faults.ts';
-import { MAX_STEPS, Routing, STEP_SCHEMAS, Trigger } from './flow-schema.ts';
+import { FlowDocument, MAX_STEPS } from './flow-schema.ts';
 import { kindOfStep } from './flow-step-faults.ts';
-import { Hours } from './hours-schema.ts';
 import { itemsAt } from './json-walk.ts';
+import { STEP_SCHEMAS } from './step-schemas.ts';
 
 /** What the document's schema refuses. */
 export function shapeFaults(document: unknown, maxFaults: number): FlowFault[] {
@@ -30,12 +30,7 @@ export function shapeFaults(document: unknown, maxFaults: number): FlowFault[] {
 
 /** The steps are checked by the schema of their kind: a union would report what each of its other members misses. */
 const Frame = Type.Object(
-  {
-    trigger: Trigger,
-    hours: Type.Optional(Hours),
-    enrichment: Type.Array(Type.Unknown(), { maxItems: MAX_STEPS }),
-    routing: Routing,
-  },
+  { ...FlowDocument.properties, enrichment: Type.Array(Type.Unknown(), { maxItems: MAX_STEPS }) },
   { additionalProperties: false },
 );
 

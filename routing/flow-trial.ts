@@ -14,11 +14,11 @@ import {
   type Heard,
   type OutgoingText,
   type RequestAnswer,
-  type SettledRequest,
 } from './flow-interpreter.ts';
 import { noProgress, type FieldSources, type FlowProgress, type StepTrace } from './flow-progress.ts';
-import type { FlowDocument, NetworkStep } from './flow-schema.ts';
+import type { FlowDocument } from './flow-schema.ts';
 import { decideRoute, type RouteDecision } from './route.ts';
+import type { NetworkStep } from './step-schemas.ts';
 
 /** @param begun what is known at the opening; its `message.text` may be longer than conditions see */
 export function tryFlow(flow: FlowDocument, begun: RoutingFacts, given: GivenTurns): FlowTrial {
@@ -162,10 +162,8 @@ function walkStep(
       continue;
     }
     const answer = answerOf(turn.step, given.responses[String(place)]);
-    const failure =
-      turn.step.onFailure === 'fallBack' && answer.failures.length > 0 ? answer.failures.join('; ') : null;
-    if (failure !== null) walk.failure = `step ${place + 1} failed: ${failure}`;
-    const settled = failure === null ? settleRequest(flow, turn.progress, answer) : leaveFailed(turn, failure);
+    const settled = settleRequest(flow, turn.progress, answer);
+    if (settled.kind === 'failed') walk.failure = settled.reason;
     note(walk, { ...settled, messages: [] }, told);
     walk.progress = settled.progress;
     return;
@@ -173,11 +171,6 @@ function walkStep(
 }
 
 const MAX_TURNS = 20;
-
-/** What was found before is kept, and nothing of the step that failed. */
-function leaveFailed({ progress, step }: Extract<FlowTurn, { kind: 'request' }>, reason: string): SettledRequest {
-  return { progress, trace: [{ position: progress.step, kind: step.kind, outcome: 'failed', reason }] };
-}
 
 type NotedTurn = Pick<FlowTurn, 'progress' | 'trace' | 'messages'>;
 
@@ -204,5 +197,9 @@ function answerOf(step: NetworkStep, response: unknown): RequestAnswer {
     return readClassification(step, typeof response === 'string' ? { label: response } : response);
   }
   const { fields, missing } = fieldsFromResponse(step, response);
-  return { fields, failures: missing.map((name) => `the response has nothing for ${name}`) };
+  return {
+    fields,
+    failures: [],
+    ...(missing.length > 0 && { remark: `the response does not tell ${missing.join(', ')}` }),
+  };
 }

@@ -2,9 +2,13 @@
 import { Type, type Static } from 'typebox';
 import { TEXT_FORMS } from './text-forms.ts';
 
+export const MAX_HOLIDAYS = 366;
+/** Of one day. */
+export const MAX_SPANS = 10;
+
 const TimeOfDay = Type.String({ ...TEXT_FORMS.timeOfDay, description: 'HH:MM, or 24:00 as an end' });
 const Spans = Type.Optional(
-  Type.Array(Type.Object({ from: TimeOfDay, to: TimeOfDay }, { additionalProperties: false }), { maxItems: 10 }),
+  Type.Array(Type.Object({ from: TimeOfDay, to: TimeOfDay }, { additionalProperties: false }), { maxItems: MAX_SPANS }),
 );
 
 export const BusinessHours = Type.Object(
@@ -28,7 +32,7 @@ export const BusinessHours = Type.Object(
           { date: Type.String({ ...TEXT_FORMS.date }), open: Spans },
           { additionalProperties: false, description: 'Closed all day, or open in these spans' },
         ),
-        { maxItems: 366 },
+        { maxItems: MAX_HOLIDAYS },
       ),
     ),
   },

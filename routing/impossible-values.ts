@@ -1,7 +1,10 @@
 import { parse } from '@bufbuild/cel';
+import { literalText, type Expr } from './condition-check.ts';
 import { compileCondition } from './condition.ts';
 import { cutText, type FieldValue } from './facts.ts';
-import type { EnrichmentStep, FlowDocument } from './flow-schema.ts';
+import type { FlowDocument } from './flow-schema.ts';
+import { fieldsSetBy } from './step-fields.ts';
+import type { EnrichmentStep } from './step-schemas.ts';
 
 /**
  * Comparisons of a field with a text that no step gives it, such as a misspelt choice: `fields.purpose == 'suport'`. Only where every step that sets
@@ -39,45 +42,18 @@ const tell = (value: FieldValue): string =>
 /** All that the steps may make of the field, or null where one of them leaves that open. */
 function valuesOf(field: string, steps: readonly EnrichmentStep[]): FieldValue[] | null {
   const all = new Set<FieldValue>();
-  for (const step of steps) {
-    const values = valuesSetBy(step, field);
+  for (const { name, values } of steps.flatMap(fieldsSetBy)) {
+    if (name !== field) continue;
     if (values === null) return null;
     for (const value of values) all.add(value);
   }
   return [...all];
 }
 
-function valuesSetBy(step: EnrichmentStep, field: string): readonly FieldValue[] | null {
-  switch (step.kind) {
-    case 'contact':
-    case 'http':
-      return Object.hasOwn(step.fields, field) ? null : [];
-    case 'language':
-      return step.field === field || step.confidenceField === field ? null : [];
-    case 'set':
-      return step.field === field ? [step.value] : [];
-    case 'keywords':
-      return step.field === field ? [...step.rules.map(({ value }) => value), ...given(step.otherwise)] : [];
-    case 'classify':
-      return step.field === field ? [...step.labels.map(({ label }) => label), step.otherwise] : [];
-    case 'ask':
-      if (step.field !== field) return [];
-      return step.choices === undefined
-        ? null
-        : [...step.choices.map(({ value }) => value), ...given(step.giveUp?.value)];
-    default:
-      return step satisfies never;
-  }
-}
-
-const given = (value: FieldValue | undefined): FieldValue[] => (value === undefined ? [] : [value]);
-
 interface Comparison {
   readonly field: string;
   readonly text: string;
 }
-
-type Expr = ReturnType<typeof parse>['expr'];
 
 function comparisonsIn(condition: string): Comparison[] {
   const found: Comparison[] = [];
@@ -95,7 +71,7 @@ function collect({ exprKind }: Expr, found: Comparison[]): void {
   const [left, right] = args;
   if (name !== '_==_' || left === undefined || right === undefined) return;
   const field = fieldIn(left) ?? fieldIn(right);
-  const text = textIn(left) ?? textIn(right);
+  const text = literalText(left) ?? literalText(right);
   if (field !== null && text !== null) found.push({ field, text });
 }
 
@@ -103,10 +79,4 @@ function fieldIn({ exprKind }: Expr): string | null {
   if (exprKind.case !== 'selectExpr' || exprKind.value.testOnly) return null;
   const operand = exprKind.value.operand?.exprKind;
   return operand?.case === 'identExpr' && operand.value.name === 'fields' ? exprKind.value.field : null;
-}
-
-function textIn({ exprKind }: Expr): string | null {
-  if (exprKind.case !== 'constExpr') return null;
-  const { constantKind } = exprKind.value;
-  return constantKind.case === 'stringValue' ? constantKind.value : null;
 }

@@ -1,7 +1,7 @@
 import { eld } from 'eld/extrasmall';
 import type { Found } from './enrichment.ts';
 import { cutText } from './facts.ts';
-import type { LanguageStep } from './flow-schema.ts';
+import type { LanguageStep } from './step-schemas.ts';
 
 /**
  * The language of the text, and in `confidenceField` how sure that is: always set, 0 where nothing was found, so that conditions can name it.
@@ -13,9 +13,9 @@ export function findLanguageFields(step: LanguageStep, text: string): Found {
   const fields = step.confidenceField === undefined ? {} : { [step.confidenceField]: confidence };
   if (isSure) return { fields: { ...fields, [step.field]: detected.language }, confidence };
   if (step.otherwise !== undefined) return { fields: { ...fields, [step.field]: step.otherwise } };
-  const failure =
+  const remark =
     detected === null ? 'no language found' : `${detected.language} found with confidence ${confidence} only`;
-  return { fields, failure };
+  return { fields, remark };
 }
 
 export interface DetectedLanguage {

@@ -1,4 +1,4 @@
-import { foldText } from './enrichment.ts';
+import { foldText } from './words.ts';
 
 /**
  * Finds the known name that a person probably meant: equal but for case and accents, or a few letters off. What it costs is bounded whatever is

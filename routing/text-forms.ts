@@ -1,3 +1,23 @@
+import type { ContactHistory } from './facts.ts';
+
+/** At most; limits of one place alone stand beside its schema. */
+export const MAX_CONDITION_CHARS = 2048;
+export const MAX_ADDRESS_CHARS = 2048;
+
+/** Of the contact's earlier conversations; each is one of `ContactHistory`. */
+export const historySources = [
+  'conversationCount',
+  'lastAgentId',
+  'lastCategory',
+] as const satisfies (keyof ContactHistory)[];
+/** What a `contact` step can tell; `attributes/<name>` besides. */
+export const contactSources = ['name', 'lifecycle', ...historySources] as const;
+export type ContactSource = (typeof contactSources)[number];
+
+export function isHistorySource(source: string): source is (typeof historySources)[number] {
+  return historySources.some((known) => known === source);
+}
+
 /** Forms that texts of a flow's document have: each the pattern that its schema holds, with what is said of a text that does not match. */
 export const TEXT_FORMS = {
   /** Empty text is for `minLength` to tell. */
@@ -30,9 +50,9 @@ export const TEXT_FORMS = {
     mend: 'Give a JSON pointer, such as /customer/tier.',
   },
   contactSource: {
-    pattern: '^(name|lifecycle|conversationCount|lastAgentId|lastCategory|attributes/[^/]{1,64})$',
+    pattern: `^(${contactSources.join('|')}|attributes/[^/]{1,64})$`,
     fault: 'is nothing that is known of a contact',
-    mend: 'Give name, lifecycle, conversationCount, lastAgentId, lastCategory, or attributes/<name>.',
+    mend: `Give ${contactSources.join(', ')}, or attributes/<name>.`,
   },
   headerName: {
     pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$",

@@ -1,5 +1,5 @@
 import type { FlowFault } from './flow-faults.ts';
-import { TEXT_FORMS } from './text-forms.ts';
+import { MAX_ADDRESS_CHARS, TEXT_FORMS } from './text-forms.ts';
 
 /** What is used of the language's URL: this room is compiled without the names that a platform gives. */
 interface WebUrl {
@@ -44,7 +44,6 @@ export function leadsUp(address: string): boolean {
   return path.split(/[/\\]/).some((segment) => /^(\.|%2e){1,2}$/i.test(segment));
 }
 
-const MAX_ADDRESS_CHARS = 2048;
 const ADDRESS = new RegExp(TEXT_FORMS.urlTemplate.pattern);
 /** As a URL writes its host: loopback, and what is private by RFC 1918 and RFC 4193. */
 const PRIVATE_LITERAL =
@@ -82,3 +81,6 @@ const isPlainIpv4 = (host: string): boolean => {
   const parts = host.split('.');
   return parts.length === 4 && parts.every((part) => String(Number(part)) === part && Number(part) <= 255);
 };
+
+/** The address without its query and fragment: secrets are often in there. */
+export const withoutQuery = (address: string): string => address.replace(/[?#].*$/s, '');

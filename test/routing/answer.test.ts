@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MAX_ANSWER_MESSAGES, matchAnswer } from '../../routing/answer.ts';
 import { compileFlow } from '../../routing/compiled-flow.ts';
 import { bindFacts } from '../../routing/condition.ts';
-import type { AskStep } from '../../routing/flow-schema.ts';
+import type { AskStep } from '../../routing/step-schemas.ts';
 import { exampleFacts } from './example-facts.ts';
 
 const teamId = '00000000-0000-0000-0000-000000000001';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { hoursFaults, isOpen } from '../../routing/business-hours.ts';
-import type { BusinessHours } from '../../routing/flow-schema.ts';
+import type { BusinessHours } from '../../routing/hours-schema.ts';
 
 const at = (iso: string) => Date.parse(iso);
 

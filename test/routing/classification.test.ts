@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { readClassification } from '../../routing/classification.ts';
-import type { ClassifyStep } from '../../routing/flow-schema.ts';
+import type { ClassifyStep } from '../../routing/step-schemas.ts';
 
 const step: ClassifyStep = {
   kind: 'classify',
@@ -16,7 +16,7 @@ const found = (topic: string, confidence?: number) => ({
   ...(confidence !== undefined && { confidence }),
   failures: [],
 });
-const failed = (failure: string) => ({ fields: { topic: 'none' }, failures: [`the model ${failure}`] });
+const failed = (failure: string) => ({ fields: {}, failures: [`the model ${failure}`] });
 
 test.each<[unknown, ReturnType<typeof found>]>([
   [{ label: 'sales' }, found('sales')],
@@ -39,7 +39,7 @@ test.each<[unknown, string]>([
   ['sales', 'answered with something else than JSON'],
   [null, 'answered with something else than JSON'],
   [undefined, 'answered with something else than JSON'],
-])('%j is none, and the field is what it is otherwise', (said, failure) => {
+])('%j is none, and there is no field', (said, failure) => {
   expect(readClassification(step, said)).toEqual(failed(failure));
 });
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { compileFlow, evaluateCompiled, fieldTypesOf, fillText } from '../../routing/compiled-flow.ts';
+import { compileFlow, evaluateCompiled, fillText } from '../../routing/compiled-flow.ts';
 import { bindFacts } from '../../routing/condition.ts';
-import type { EnrichmentStep, FlowDocument } from '../../routing/flow-schema.ts';
+import type { FlowDocument } from '../../routing/flow-schema.ts';
+import type { EnrichmentStep } from '../../routing/step-schemas.ts';
 import { exampleFacts } from './example-facts.ts';
 
 const teamId = '0199b1f0-0000-7000-8000-000000000000';
@@ -93,51 +94,4 @@ it('a whole flow costs little CPU once it is compiled', () => {
   const { user, system } = process.cpuUsage(before);
   // A conversation costs about 40 CPU-milliseconds in all.
   expect((user + system) / 1000 / 200).toBeLessThan(2);
-});
-
-describe('the fields that steps may set', () => {
-  const typesOf = (...steps: EnrichmentStep[]) => Object.fromEntries(fieldTypesOf(steps));
-  const ask = { kind: 'ask', field: 'a', text: 'A?', timeoutSeconds: 60 } as const;
-  const keywords = { kind: 'keywords', field: 'k' } as const;
-  const choice = (value: string | number) => ({ value, label: String(value) });
-
-  it('are typed by the kind of the step', () => {
-    const http = { kind: 'http', url: 'https://x.test', timeoutMs: 1000, fields: { h: '/h' } } as const;
-    const labels = [{ label: 'x' }, { label: 'y' }];
-    expect(
-      typesOf(
-        ...[
-          { kind: 'set', field: 's', value: true } as const,
-          { kind: 'language', field: 'l', confidenceField: 'c' } as const,
-        ],
-        ...[http, { kind: 'classify', field: 'y', labels, otherwise: 'x', timeoutMs: 1000 } as const],
-        { kind: 'contact', fields: { n: 'name', o: 'conversationCount', i: 'lifecycle', t: 'attributes/tier' } },
-      ),
-    ).toEqual({
-      s: 'boolean',
-      l: 'string',
-      c: 'number',
-      h: 'any',
-      y: 'string',
-      n: 'string',
-      o: 'number',
-      i: 'any',
-      t: 'any',
-    });
-  });
-
-  it('are of any type where their values differ', () => {
-    const rules = [
-      { value: 1, keywords: ['a'] },
-      { value: 2, keywords: ['b'] },
-    ];
-    expect(typesOf({ ...keywords, rules })).toEqual({ k: 'number' });
-    expect(typesOf({ ...keywords, rules, otherwise: 'none' })).toEqual({ k: 'any' });
-    expect(typesOf({ ...keywords, rules }, { kind: 'set', field: 'k', value: 3 })).toEqual({ k: 'number' });
-    expect(typesOf({ ...keywords, rules }, { kind: 'set', field: 'k', value: 'x' })).toEqual({ k: 'any' });
-    expect(typesOf(ask)).toEqual({ a: 'string' });
-    expect(typesOf({ ...ask, choices: [choice(1), choice(2)] })).toEqual({ a: 'number' });
-    expect(typesOf({ ...ask, choices: [choice(1), choice('x')] })).toEqual({ a: 'any' });
-    expect(typesOf({ ...ask, giveUp: { value: false } })).toEqual({ a: 'any' });
-  });
 });

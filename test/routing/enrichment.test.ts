@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { fieldsFromResponse, findKnownFields, foldText } from '../../routing/enrichment.ts';
-import type { ContactStep, HttpStep, KeywordsStep, SetStep } from '../../routing/flow-schema.ts';
+import { fieldsFromResponse, findKnownFields } from '../../routing/enrichment.ts';
+import { foldText, searchWords } from '../../routing/words.ts';
+import type { ContactStep, HttpStep, KeywordsStep, SetStep } from '../../routing/step-schemas.ts';
 import { exampleFacts } from './example-facts.ts';
 
 const find = (step: SetStep | KeywordsStep | ContactStep, text = '', facts = exampleFacts) =>
-  findKnownFields(step, { facts, foldedText: () => foldText(text) });
+  findKnownFields(step, { facts, words: () => searchWords(foldText(text)) });
 
 function purposeOf(text: string, keywords: string[]) {
   const step: KeywordsStep = { kind: 'keywords', field: 'purpose', rules: [{ value: 'hit', keywords }] };
@@ -99,7 +100,7 @@ describe('contact', () => {
   it.each(['lastCategory', 'attributes/nested', 'attributes/none', 'attributes/toString', 'somethingNewer'])(
     'tells nothing of %s, which is not there',
     (source) => {
-      expect(of(source)).toEqual({ fields: {}, failure: `not known: ${source}` });
+      expect(of(source)).toEqual({ fields: {}, remark: `not known: ${source}` });
     },
   );
 
@@ -110,7 +111,7 @@ describe('contact', () => {
     };
     expect(find(step)).toEqual({
       fields: { plan: 'gold' },
-      failure: 'not known: name, lifecycle, conversationCount',
+      remark: 'not known: name, lifecycle, conversationCount',
     });
   });
 });

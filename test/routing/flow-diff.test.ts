@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_TRIGGER } from '../../routing/flow-document.ts';
 import { diffFlows } from '../../routing/flow-diff.ts';
-import type { EnrichmentStep, FlowDocument } from '../../routing/flow-schema.ts';
+import type { FlowDocument } from '../../routing/flow-schema.ts';
+import type { EnrichmentStep } from '../../routing/step-schemas.ts';
 
 const set = (field: string, value: string): EnrichmentStep => ({ kind: 'set', field, value });
 const branch = (name: string, teamId = 't1') => ({ name, when: 'true', teamId, priority: 1 });

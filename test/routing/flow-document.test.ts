@@ -1,13 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  asksContact,
-  DEFAULT_TRIGGER,
-  needsHistory,
-  stepsLeaveTheHouse,
-  validateFlow,
-} from '../../routing/flow-document.ts';
-import type { EnrichmentStep, FlowDocument } from '../../routing/flow-schema.ts';
+import { asksContact, DEFAULT_TRIGGER, needsHistory, usesNetwork, validateFlow } from '../../routing/flow-document.ts';
+import type { FlowDocument } from '../../routing/flow-schema.ts';
+import type { EnrichmentStep } from '../../routing/step-schemas.ts';
 
 const TEAM = '0198a5b0-0000-7000-8000-000000000001';
 const OTHER_TEAM = '0198a5b0-0000-7000-8000-000000000002';
@@ -68,8 +63,8 @@ it('tells whether a step leaves the house', () => {
     changed((flow) => flow.enrichment.pop()),
     known,
   );
-  expect(all.ok && stepsLeaveTheHouse(all.flow)).toBe(true);
-  expect(none.ok && stepsLeaveTheHouse(none.flow)).toBe(false);
+  expect(all.ok && usesNetwork(all.flow)).toBe(true);
+  expect(none.ok && usesNetwork(none.flow)).toBe(false);
 });
 
 it.each<[EnrichmentStep, 'leaves' | 'asks' | 'looks back' | null]>([
@@ -94,7 +89,7 @@ it.each<[EnrichmentStep, 'leaves' | 'asks' | 'looks back' | null]>([
   ],
 ])('tells what a flow with %j needs', (step, need) => {
   const flow: FlowDocument = { ...(example() as FlowDocument), enrichment: [step] };
-  expect([stepsLeaveTheHouse(flow), asksContact(flow), needsHistory(flow)]).toEqual([
+  expect([usesNetwork(flow), asksContact(flow), needsHistory(flow)]).toEqual([
     need === 'leaves',
     need === 'asks',
     need === 'looks back',

@@ -4,7 +4,8 @@ import type { RoutingFacts } from '../../routing/facts.ts';
 import { validateFlow } from '../../routing/flow-document.ts';
 import { settleRequest, takeTurn, type FlowTurn, type Heard } from '../../routing/flow-interpreter.ts';
 import { noProgress, type FlowProgress } from '../../routing/flow-progress.ts';
-import type { AskStep, EnrichmentStep, FlowDocument } from '../../routing/flow-schema.ts';
+import type { FlowDocument } from '../../routing/flow-schema.ts';
+import type { AskStep, EnrichmentStep } from '../../routing/step-schemas.ts';
 import { exampleFacts } from './example-facts.ts';
 
 const teamId = '00000000-0000-0000-0000-000000000001';
@@ -45,8 +46,8 @@ describe('steps that ask nobody', () => {
       lang: { type: 'string', step: 4, kind: 'language', confidence: expect.any(Number) },
       plan: { type: 'string', step: 5, kind: 'contact' },
     });
-    expect(turn.trace.map(({ outcome }) => outcome)).toEqual(['done', 'done', 'skipped', 'done', 'done', 'failed']);
-    expect(turn.trace[5]).toEqual({ position: 5, kind: 'contact', outcome: 'failed', reason: 'not known: lifecycle' });
+    expect(turn.trace.map(({ outcome }) => outcome)).toEqual(['done', 'done', 'skipped', 'done', 'done', 'done']);
+    expect(turn.trace[5]).toEqual({ position: 5, kind: 'contact', outcome: 'done', reason: 'not known: lifecycle' });
   });
 
   it('a condition that cannot be decided counts as false and is told', () => {
@@ -211,10 +212,34 @@ describe('a request', () => {
     });
   });
 
+  it('that the flow may not go on without ends it, with what was found before', () => {
+    const fields = { a: '/a', tier: '/tier' };
+    const strict = flowOf({ kind: 'set', field: 'first', value: 1 }, { ...http, fields, onFailure: 'fallBack' });
+    const { progress } = begin(strict);
+    const failures = ['crm.example did not tell a', 'x'.repeat(600)];
+    const settled = settleRequest(strict, progress, { fields: { tier: 'gold' }, failures });
+    const whole = failures.join('; ');
+    expect(settled).toEqual({
+      kind: 'failed',
+      progress,
+      trace: [{ position: 1, kind: 'http', outcome: 'failed', reason: whole.slice(0, 500) }],
+      reason: `step 2 failed: ${whole}`,
+    });
+    expect(progress.fields).toEqual({ first: 1 });
+    expect(settleRequest(strict, progress, { fields: { a: 1, tier: 'gold' }, failures: [] })).toMatchObject({
+      kind: 'settled',
+      progress: { step: 2, fields: { first: 1, a: 1, tier: 'gold' } },
+    });
+  });
+
   it('that is none changes nothing', () => {
     for (const step of [0, 3]) {
       const progress = { ...noProgress, step };
-      expect(settleRequest(flow, progress, { fields: { a: 1 }, failures: [] })).toEqual({ progress, trace: [] });
+      expect(settleRequest(flow, progress, { fields: { a: 1 }, failures: [] })).toEqual({
+        kind: 'settled',
+        progress,
+        trace: [],
+      });
     }
   });
 });

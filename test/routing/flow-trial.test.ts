@@ -5,7 +5,8 @@ import { takeTurn } from '../../routing/flow-interpreter.ts';
 import { noProgress } from '../../routing/flow-progress.ts';
 import { decideRoute } from '../../routing/route.ts';
 import { tryFlow, type GivenTurns } from '../../routing/flow-trial.ts';
-import type { ClassifyStep, EnrichmentStep, FlowBranch, FlowDocument } from '../../routing/flow-schema.ts';
+import type { FlowBranch, FlowDocument } from '../../routing/flow-schema.ts';
+import type { ClassifyStep, EnrichmentStep } from '../../routing/step-schemas.ts';
 
 const sales = '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11';
 const support = '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b12';

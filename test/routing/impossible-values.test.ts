@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { findImpossibleValues } from '../../routing/impossible-values.ts';
-import { validateFlow, type FlowDocument } from '../../routing/flow-document.ts';
+import { validateFlow } from '../../routing/flow-document.ts';
+import type { FlowDocument } from '../../routing/flow-schema.ts';
 
 const teamId = '01980a5e-7c1b-7d52-9a43-0f6f0f2f6b11';
 

@@ -66,11 +66,11 @@ describe('the step', () => {
     });
     expect(findLanguageFields(careful, 'Хочу вернуть деньги')).toMatchObject({
       fields: { sure: confidence },
-      failure: expect.stringContaining(`confidence ${confidence} only`),
+      remark: expect.stringContaining(`confidence ${confidence} only`),
     });
   });
 
   it('is not sure at all of nothing', () => {
-    expect(findLanguageFields(step, '👍')).toEqual({ fields: { sure: 0 }, failure: 'no language found' });
+    expect(findLanguageFields(step, '👍')).toEqual({ fields: { sure: 0 }, remark: 'no language found' });
   });
 });
