@@ -1,26 +1,26 @@
 import { ANY_ADDRESS } from '../platform/private-addresses.ts';
 import { labelsOf, readClassification } from '../routing/classification.ts';
 import { cutText, MAX_MESSAGE_TEXT_CHARS } from '../routing/facts.ts';
-import type { ClassifyStep } from '../routing/flow-schema.ts';
+import type { RequestAnswer } from '../routing/flow-interpreter.ts';
 import { isObject } from '../routing/json-walk.ts';
+import { DEFAULT_MAX_TOKENS, type ClassifyStep } from '../routing/step-schemas.ts';
 import type { Classifier } from './network-access.ts';
 import { requestWithRetries, type RetriedAnswer } from './retried-request.ts';
-import type { StepAnswer, StepQuestion } from './step-answers.ts';
+import type { StepRequest } from './step-answers.ts';
 
 const maxResponseBytes = 64 * 1024;
-const defaultMaxTokens = 100;
 const retries = 1;
 
 /**
  * Has a language model choose one of the step's labels for what the contact wrote. The model is not trusted: what contacts write may talk it
  * into anything, so the text travels as a JSON value in a message of its own, and whatever comes back counts only if it is one of the labels.
- * The worst that a contact can do is to choose a label. Without a usable answer the field is the step's `otherwise`.
+ * The worst that a contact can do is to choose a label.
  */
-export async function requestClassification(step: ClassifyStep, question: StepQuestion): Promise<StepAnswer> {
-  const { classifier } = question.network;
-  const failed = (failure: string): StepAnswer => ({ fields: { [step.field]: step.otherwise }, failures: [failure] });
+export async function requestClassification(step: ClassifyStep, request: StepRequest): Promise<RequestAnswer> {
+  const { classifier } = request.network;
+  const failed = (failure: string): RequestAnswer => ({ fields: {}, failures: [failure] });
   if (classifier === null) return failed('no model is set up: CLASSIFY_URL is not set');
-  const read = readContent(await askModel(classifier, step, question));
+  const read = readContent(await askModel(classifier, step, request));
   return 'failure' in read ? failed(`the model ${read.failure}`) : readClassification(step, parseJson(read.content));
 }
 
@@ -41,7 +41,7 @@ const dialects = new WeakMap<Classifier, Dialect>();
 async function askModel(
   classifier: Classifier,
   step: ClassifyStep,
-  { facts, deadline, cancelled }: StepQuestion,
+  { conversation, facts, deadline, cancelled }: StepRequest,
 ): Promise<RetriedAnswer> {
   const endsAt = Math.min(deadline, Date.now() + step.timeoutMs);
   let dialect = dialects.get(classifier) ?? commonDialect;
@@ -55,14 +55,15 @@ async function askModel(
           accept: 'application/json',
           ...(classifier.apiKey !== undefined && { authorization: `Bearer ${classifier.apiKey}` }),
         },
-        body: JSON.stringify(createQuestion(step, facts.message.text, { model: classifier.model, dialect })),
+        body: JSON.stringify(createChatRequest(step, facts.message.text, { model: classifier.model, dialect })),
         timeoutMs: step.timeoutMs,
         maxBytes: maxResponseBytes,
         // The operator named it: wherever it is.
         allowedHosts: null,
         privateCidrs: ANY_ADDRESS,
+        privateCidrsSetting: null,
       },
-      { retries, deadline: endsAt, cancelled },
+      { workspaceId: conversation.workspaceId, retries, deadline: endsAt, cancelled },
     );
     if (answer.kind === 'failed') return answer;
     const { status, body } = answer.response;
@@ -82,14 +83,14 @@ function otherDialect(dialect: Dialect, complaint: string): Dialect | undefined 
   return undefined;
 }
 
-function createQuestion(step: ClassifyStep, text: string, { model, dialect }: { model: string; dialect: Dialect }) {
+function createChatRequest(step: ClassifyStep, text: string, { model, dialect }: { model: string; dialect: Dialect }) {
   return {
     model,
     messages: [
       { role: 'system', content: createTask(step) },
       { role: 'user', content: JSON.stringify({ message: cutText(text, MAX_MESSAGE_TEXT_CHARS) }) },
     ],
-    [dialect.tokens]: step.maxTokens ?? defaultMaxTokens,
+    [dialect.tokens]: step.maxTokens ?? DEFAULT_MAX_TOKENS,
     ...(dialect.temperature && { temperature: 0 }),
     ...(dialect.schema && { response_format: { type: 'json_schema', json_schema: createAnswerSchema(step) } }),
   };

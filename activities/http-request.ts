@@ -1,17 +1,18 @@
+import { createHash } from 'node:crypto';
 import { isAmongHosts } from '../platform/guarded-request.ts';
 import { fieldsFromResponse } from '../routing/enrichment.ts';
 import type { FieldValue } from '../routing/facts.ts';
-import type { HttpStep } from '../routing/flow-schema.ts';
+import type { RequestAnswer } from '../routing/flow-interpreter.ts';
+import { DEFAULT_RETRIES, type HttpStep } from '../routing/step-schemas.ts';
 import { compileTemplate, fillTemplate, type TemplateResult } from '../routing/template.ts';
 import { isFitForSecrets, leadsUp } from '../routing/web-address.ts';
 import { requestWithRetries } from './retried-request.ts';
-import type { StepAnswer, StepQuestion } from './step-answers.ts';
+import type { StepRequest } from './step-answers.ts';
 
 const maxResponseBytes = 64 * 1024;
 const maxRequestBytes = 256 * 1024;
 /** What servers take at least. */
 const maxUrlChars = 8_000;
-const defaultRetries = 2;
 
 /**
  * Asks another system about the conversation, by default with a POST of `{conversationId, contact, channel, text, fields}`, and reads fields
@@ -21,21 +22,21 @@ const defaultRetries = 2;
  * (`..`); a header that it would break is not sent; a body is built as JSON and not as text. Secrets go to their own host alone, and an answer
  * that repeats one, or what counts in one, is not kept.
  */
-export async function requestFields(step: HttpStep, question: StepQuestion): Promise<StepAnswer> {
-  const { deadline, cancelled, network } = question;
-  const fill = createFill(step, question);
+export async function requestFields(step: HttpStep, request: StepRequest): Promise<RequestAnswer> {
+  const { conversation, deadline, cancelled, network } = request;
+  const fill = createFill(step, request);
   const url = parseUrl(fill(step.url, 'url'));
   if (url === undefined) return failed('the address of the step is none');
   const { host } = url;
   if (!isAmongHosts(url, network.allowedHosts)) return failed(`${host} is not among ENRICHMENT_ALLOWED_HOSTS`);
   const method = step.method ?? 'POST';
-  const body = method === 'GET' ? undefined : JSON.stringify(bodyOf(step, question, fill));
+  const body = method === 'GET' ? undefined : JSON.stringify(bodyOf(step, request, fill));
   if (url.href.length > maxUrlChars) return failed(`${host}: the address is longer than ${maxUrlChars} characters`);
   if (Buffer.byteLength(body ?? '') > maxRequestBytes) {
     return failed(`${host}: the body is larger than ${maxRequestBytes} bytes`);
   }
-  const headers = headersOf(step, question, { url, fill });
-  if ('failure' in headers) return failed(`${host}: ${headers.failure}`);
+  const headers = headersOf(step, request, { url, body, fill });
+  if ('failure' in headers) return failed(headers.failure);
   const answer = await requestWithRetries(
     {
       url: url.href,
@@ -46,8 +47,14 @@ export async function requestFields(step: HttpStep, question: StepQuestion): Pro
       maxBytes: maxResponseBytes,
       allowedHosts: network.allowedHosts,
       privateCidrs: network.privateCidrs,
+      privateCidrsSetting: 'PRIVATE_CIDRS_ALLOWED',
     },
-    { retries: step.retries ?? defaultRetries, deadline, cancelled },
+    {
+      workspaceId: conversation.workspaceId,
+      retries: step.retries ?? DEFAULT_RETRIES,
+      deadline,
+      cancelled,
+    },
   );
   if (answer.kind === 'failed') return failed(`${host} ${answer.reason}`);
   const { response, attempts } = answer;
@@ -55,14 +62,14 @@ export async function requestFields(step: HttpStep, question: StepQuestion): Pro
   return readAnswer(step, response.body.toString('utf8'), { host, secrets: headers.secrets });
 }
 
-const failed = (failure: string): StepAnswer => ({ fields: {}, failures: [failure] });
+const failed = (failure: string): RequestAnswer => ({ fields: {}, failures: [failure] });
 
 type Fill = (source: string, escape?: 'url' | 'none') => string;
 
 /** Steps of a published version never change, so that their texts are compiled once for as long as the step is held. */
 const templatesByStep = new WeakMap<HttpStep, Map<string, TemplateResult>>();
 
-function createFill(step: HttpStep, { facts }: StepQuestion): Fill {
+function createFill(step: HttpStep, { facts }: StepRequest): Fill {
   let templates = templatesByStep.get(step);
   if (templates === undefined) templatesByStep.set(step, (templates = new Map()));
   const known = templates;
@@ -79,7 +86,7 @@ function parseUrl(text: string): URL | undefined {
   return leadsUp(text) || !URL.canParse(text) ? undefined : new URL(text);
 }
 
-function bodyOf(step: HttpStep, { conversation, facts }: StepQuestion, fill: Fill): unknown {
+function bodyOf(step: HttpStep, { conversation, facts }: StepRequest, fill: Fill): unknown {
   if (step.body !== undefined) return fillTexts(step.body, fill);
   return {
     conversationId: conversation.conversationId,
@@ -102,13 +109,14 @@ type Headers = { readonly values: Record<string, string>; readonly secrets: read
 
 function headersOf(
   step: HttpStep,
-  { conversation, position, network }: StepQuestion,
-  { url, fill }: { url: URL; fill: Fill },
+  { conversation, position, network }: StepRequest,
+  { url, body, fill }: { url: URL; body: string | undefined; fill: Fill },
 ): Headers | { readonly failure: string } {
   const values: Record<string, string> = {
     accept: 'application/json',
-    // The activity may run again: the other system can tell a repetition from a new question.
-    'idempotency-key': `${conversation.conversationId}/${position}`,
+    // The activity may run again: the other system can tell a repetition from a new request. What is asked is part of the key, since an answer
+    // that is judged anew, or a contact who writes meanwhile, can make the same step ask something else.
+    'idempotency-key': `${conversation.conversationId}/${position}/${hashOf(step.method ?? 'POST', url, body)}`,
     ...(step.method !== 'GET' && { 'content-type': 'application/json' }),
   };
   const secrets: string[] = [];
@@ -118,22 +126,26 @@ function headersOf(
       continue;
     }
     const secret = network.secrets.find(conversation.workspaceId, value.secret);
-    // One message for both: it does not tell for which hosts there are secrets.
-    if (secret === undefined || !isAmongHosts(url, new Set([secret.host]))) {
-      return { failure: `there is no secret ${value.secret} for this host` };
+    if (secret === undefined) return { failure: `there is no secret ${value.secret} for ${url.host}` };
+    // For which one is the operator's to know.
+    if (!isAmongHosts(url, new Set([secret.host]))) {
+      return { failure: `the secret ${value.secret} is for another host than ${url.host}` };
     }
-    if (!isFitForSecrets(url)) return { failure: `the secret ${value.secret} is sent by https only` };
+    if (!isFitForSecrets(url)) return { failure: `${url.host}: the secret ${value.secret} is sent by https only` };
     values[name.toLowerCase()] = secret.value;
     secrets.push(secret.value);
   }
   return { values, secrets };
 }
 
+const hashOf = (method: string, url: URL, body = ''): string =>
+  createHash('sha256').update(`${method} ${url.href}\n${body}`).digest('hex').slice(0, 16);
+
 function readAnswer(
   step: HttpStep,
   text: string,
   { host, secrets }: { host: string; secrets: readonly string[] },
-): StepAnswer {
+): RequestAnswer {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -141,7 +153,7 @@ function readAnswer(
     return failed(`${host}: the answer is no JSON`);
   }
   const { fields, missing } = fieldsFromResponse(step, json);
-  const failures = missing.map((field) => `${host} did not tell ${field}`);
+  const failures: string[] = [];
   const kept: Record<string, FieldValue> = {};
   const telling = secrets.flatMap(tellingParts);
   for (const [field, value] of Object.entries(fields)) {
@@ -150,7 +162,11 @@ function readAnswer(
     if (telling.some((part) => text.includes(part))) failures.push(`${host} repeated a secret in ${field}`);
     else kept[field] = value;
   }
-  return { fields: kept, failures };
+  return {
+    fields: kept,
+    failures,
+    ...(missing.length > 0 && { remark: `${host} did not tell ${missing.join(', ')}` }),
+  };
 }
 
 /** Shorter words stand in many a text without being the secret, as `Bearer` does. */

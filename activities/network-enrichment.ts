@@ -74,24 +74,18 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
       if (turn.kind !== 'request') {
         return { kind: 'turn', failures, turn: { ...turn, trace, messages, conditionErrors } };
       }
-      const { step } = turn;
-      const position = turn.progress.step;
-      const answer = await answerStep(step, {
+      const answer = await answerStep(turn.step, {
         conversation,
-        position,
+        position: turn.progress.step,
         facts: turn.facts,
         deadline,
         cancelled,
         network,
       });
       failures += answer.failures.length;
-      if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
-        const reason = `step ${position + 1} failed: ${answer.failures.join('; ')}`;
-        trace.push({ position, kind: step.kind, outcome: 'failed', reason: answer.failures.join('; ') });
-        return { kind: 'failed', failures, reason, messages, progress: turn.progress, trace };
-      }
       const settled = settleRequest(flow, turn.progress, answer);
       trace.push(...settled.trace);
+      if (settled.kind === 'failed') return { ...settled, failures, messages, trace };
       ({ progress } = settled);
       heard = { kind: 'nothing' };
     }

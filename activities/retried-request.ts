@@ -6,9 +6,17 @@ import {
   type GuardedRequest,
   type GuardedResponse,
 } from '../platform/guarded-request.ts';
+import { readRetryAfterMs } from '../platform/retry-after.ts';
+import { createHostPlaces } from './host-places.ts';
 
 const firstPauseMs = 200;
 const maxPauseMs = 3_000;
+/**
+ * Of one workspace to one host: with as many again that wait for a slow system (host-places.ts), 40 of the worker's 100 places for activities
+ * (worker/main.ts). A system that answers within 100 ms still gets 200 requests a second.
+ */
+const maxUnderWay = 20;
+const places = createHostPlaces(maxUnderWay);
 
 /**
  * Asks until there is an answer that another attempt would not change: connections that fail, 429 and 5xx are tried again, after pauses that grow
@@ -17,11 +25,11 @@ const maxPauseMs = 3_000;
  */
 export async function requestWithRetries(
   request: Omit<GuardedRequest, 'signal'>,
-  { retries, deadline, cancelled }: RetryLimits,
+  limits: RetryLimits,
 ): Promise<RetriedAnswer> {
+  const { retries, deadline, cancelled } = limits;
   for (let attempt = 1; ; attempt += 1) {
-    const timeoutMs = Math.min(request.timeoutMs, deadline - Date.now());
-    const answer = await attemptRequest({ ...request, timeoutMs, signal: cancelled });
+    const answer = await attemptInPlace(request, limits);
     if (cancelled.aborted) throw closingFailure();
     const isLast = attempt > retries || !isWorthAnotherAttempt(answer);
     const pauseMs = isLast ? 0 : pauseBefore(attempt, answer);
@@ -38,6 +46,8 @@ export async function requestWithRetries(
 }
 
 interface RetryLimits {
+  /** Whose request it is: each workspace has a share of its own at every host. */
+  readonly workspaceId: string;
   readonly retries: number;
   /** Milliseconds since the epoch, for all attempts. */
   readonly deadline: number;
@@ -54,6 +64,25 @@ export type RetriedAnswer =
 type Attempt =
   | { readonly kind: 'answered'; readonly response: GuardedResponse }
   | { readonly kind: 'failed'; readonly error: GuardedRequestError };
+
+/** Waits for a place as long as the request itself may take. Pauses between attempts hold none. */
+async function attemptInPlace(
+  request: Omit<GuardedRequest, 'signal'>,
+  { workspaceId, deadline, cancelled: signal }: RetryLimits,
+): Promise<Attempt> {
+  const timeLeftMs = (): number => Math.min(request.timeoutMs, deadline - Date.now());
+  const key = `${workspaceId} ${new URL(request.url).host}`;
+  const leave = await places.enter(key, { waitMs: timeLeftMs(), signal });
+  if (leave === null) {
+    const reason = `is busy: ${maxUnderWay} requests of this process are under way`;
+    return { kind: 'failed', error: new GuardedRequestError('timeout', reason) };
+  }
+  try {
+    return await attemptRequest({ ...request, timeoutMs: timeLeftMs(), signal });
+  } finally {
+    leave();
+  }
+}
 
 async function attemptRequest(request: GuardedRequest): Promise<Attempt> {
   try {
@@ -74,15 +103,8 @@ function isWorthAnotherAttempt(attempt: Attempt): boolean {
 function pauseBefore(attempt: number, answer: Attempt): number {
   const longest = Math.min(maxPauseMs, firstPauseMs * 2 ** (attempt - 1));
   const pauseMs = (longest * (1 + Math.random())) / 2;
-  return answer.kind === 'failed' ? pauseMs : Math.max(pauseMs, retryAfterMs(answer.response));
-}
-
-/** Seconds, or a date. */
-function retryAfterMs({ headers }: GuardedResponse): number {
-  const text = headers['retry-after']?.trim() ?? '';
-  if (/^\d+$/.test(text)) return Number(text) * 1_000;
-  const at = Date.parse(text);
-  return Number.isNaN(at) ? 0 : Math.max(0, at - Date.now());
+  const askedMs = answer.kind === 'failed' ? null : readRetryAfterMs(answer.response.headers['retry-after']);
+  return Math.max(pauseMs, askedMs ?? 0);
 }
 
 const closingFailure = (): ApplicationFailure => ApplicationFailure.retryable('the worker is closing', 'Unavailable');

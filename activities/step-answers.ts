@@ -1,5 +1,6 @@
-import type { Fields, RoutingFacts } from '../routing/facts.ts';
-import type { NetworkStep } from '../routing/flow-schema.ts';
+import type { RoutingFacts } from '../routing/facts.ts';
+import type { RequestAnswer } from '../routing/flow-interpreter.ts';
+import type { NetworkStep } from '../routing/step-schemas.ts';
 import type { ConversationRef } from '../workflows/contract.ts';
 import { requestClassification } from './classify-request.ts';
 import { requestFields } from './http-request.ts';
@@ -7,20 +8,20 @@ import type { NetworkAccess } from './network-access.ts';
 
 /**
  * What another system says to a step. Whatever goes wrong is told in `failures`, fit for the workspace's admins to read; whether the
- * conversation goes on without the answer is the caller's to say. Throws only when this worker closes: another one then asks again.
+ * conversation goes on without the answer is for `settleRequest` to say. Throws only when this worker closes: another one then asks again.
  */
-export function answerStep(step: NetworkStep, question: StepQuestion): Promise<StepAnswer> {
+export function answerStep(step: NetworkStep, request: StepRequest): Promise<RequestAnswer> {
   switch (step.kind) {
     case 'http':
-      return requestFields(step, question);
+      return requestFields(step, request);
     case 'classify':
-      return requestClassification(step, question);
+      return requestClassification(step, request);
     default:
       return step satisfies never;
   }
 }
 
-export interface StepQuestion {
+export interface StepRequest {
   readonly conversation: ConversationRef;
   /** Of the step in its flow. */
   readonly position: number;
@@ -30,11 +31,4 @@ export interface StepQuestion {
   /** Aborts when this worker closes. */
   readonly cancelled: AbortSignal;
   readonly network: NetworkAccess;
-}
-
-export interface StepAnswer {
-  readonly fields: Fields;
-  /** 0 to 1, where it is told. */
-  readonly confidence?: number;
-  readonly failures: readonly string[];
 }

@@ -40,7 +40,7 @@ function readJson(path: string): unknown {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw fault(`cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`);
+    throw fault(`cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'}): ${path}`);
   }
   try {
     return JSON.parse(text);

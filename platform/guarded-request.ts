@@ -45,6 +45,8 @@ export interface GuardedRequest {
   readonly allowedHosts: ReadonlySet<string> | null;
   /** CIDR blocks that may be reached although they are no public ones; the same array each time, since connections are kept by it. */
   readonly privateCidrs: readonly string[];
+  /** Where the operator writes those down, for whoever reads that an address was refused. Null: nowhere, as none is. */
+  readonly privateCidrsSetting: 'PRIVATE_CIDRS_ALLOWED' | 'OUTBOUND_PRIVATE_CIDRS' | null;
   /** How names become addresses, unless the system's way, which is bounded: see bounded-lookup.ts. */
   readonly lookup?: LookupFunction;
 }
@@ -72,7 +74,7 @@ export class GuardedRequestError extends Error {
 /** The connection was closed by the other side before it could have read the request. */
 class StaleConnection extends Error {}
 
-function checkAddress({ url: text, allowedHosts, privateCidrs }: GuardedRequest): URL {
+function checkAddress({ url: text, allowedHosts, privateCidrs, privateCidrsSetting }: GuardedRequest): URL {
   if (!URL.canParse(text)) throw new GuardedRequestError('refused', 'the address is none');
   const url = new URL(text);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
@@ -87,7 +89,7 @@ function checkAddress({ url: text, allowedHosts, privateCidrs }: GuardedRequest)
   // An address written as such never meets `lookup`. One that the operator wrote down is meant.
   const literal = literalAddressOf(url);
   if (allowedHosts === null && literal !== null && isRefusedAddress(literal, privateCidrs)) {
-    throw privateAddressError();
+    throw privateAddressError('is', privateCidrsSetting);
   }
   return url;
 }
@@ -97,7 +99,7 @@ export function isAmongHosts(url: URL, hosts: ReadonlySet<string>): boolean {
   return hosts.has(url.host) || (url.port === '' && hosts.has(`${url.host}:${url.protocol === 'https:' ? 443 : 80}`));
 }
 
-/** What frames the message or names its receiver is not the caller's to say. routing/flow-step-faults.ts has the same list. */
+/** What frames the message or names its receiver is not the caller's to say. routing/flow-http-faults.ts has the same list. */
 export const ownHeaders =
   /^(host|connection|content-length|transfer-encoding|accept-encoding|te|trailer|upgrade|expect|keep-alive|proxy-.*)$/i;
 
@@ -118,7 +120,7 @@ function exchange(
   url: URL,
   { deadline, agents }: { deadline: number; agents: Agents | null },
 ): Promise<GuardedResponse> {
-  const { method, headers, body, signal, privateCidrs } = request;
+  const { method, headers, body, signal } = request;
   let isOver = false;
   const systemLookup: LookupFunction = (hostname, options, callback) =>
     lookupOfSystem(hostname, options, { callback, isWanted: () => !isOver });
@@ -127,7 +129,7 @@ function exchange(
     const outgoing = (secure ? https : http).request(url, {
       method,
       agent: agents === null ? false : agents[secure ? 'https' : 'http'],
-      lookup: createCheckedLookup(request.lookup ?? systemLookup, privateCidrs),
+      lookup: createCheckedLookup(request.lookup ?? systemLookup, request),
       headers: {
         'user-agent': 'Switchyard',
         ...headers,
@@ -193,18 +195,21 @@ async function readResponse(
   return { status, headers, body: Buffer.concat(chunks).subarray(0, maxBytes) };
 }
 
-/** Of the four threads, two are left for all else. */
-const lookupOfSystem = createBoundedLookup((...question) => dns.lookup(...question), 2);
+/** Of the four threads, one is left for all else: the names of our own database, mostly. */
+const lookupOfSystem = createBoundedLookup((...question) => dns.lookup(...question), 3);
 
 /** Only addresses that may be reached are handed on; the connection takes its address from these and asks nobody else. */
-function createCheckedLookup(lookup: LookupFunction, privateCidrs: readonly string[]): LookupFunction {
+function createCheckedLookup(
+  lookup: LookupFunction,
+  { privateCidrs, privateCidrsSetting }: GuardedRequest,
+): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, found) => {
       if (error !== null) return callback(error, '', 0);
       const addresses = Array.isArray(found) ? found : [{ address: found, family: isIP(found) }];
       const reachable = addresses.filter(({ address }) => !isRefusedAddress(address, privateCidrs));
       const [first] = reachable;
-      if (first === undefined) return callback(privateAddressError(), '', 0);
+      if (first === undefined) return callback(privateAddressError('resolves to', privateCidrsSetting), '', 0);
       if (options.all === true) return callback(null, reachable);
       callback(null, first.address, first.family);
     });
@@ -228,8 +233,13 @@ function agentsOf(privateCidrs: readonly string[]): Agents {
   return agents;
 }
 
-const privateAddressError = (): GuardedRequestError =>
-  new GuardedRequestError('refused', 'resolves to a private address');
+function privateAddressError(
+  verb: 'is' | 'resolves to',
+  setting: GuardedRequest['privateCidrsSetting'],
+): GuardedRequestError {
+  const mend = setting === null ? '' : ` that ${setting} does not have`;
+  return new GuardedRequestError('refused', `${verb} a private address${mend}`);
+}
 
 const timeoutError = (): GuardedRequestError => new GuardedRequestError('timeout', 'gave no answer in time');
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { answerStep } from '../../activities/step-answers.ts';
-import type { ClassifyStep } from '../../routing/flow-schema.ts';
 import { startModelServer, type ModelAnswer, type ModelServer } from '../support/model-server.ts';
-import { createQuestion, type QuestionOptions } from './step-questions.ts';
+import { createRequest, type RequestOptions } from './step-requests.ts';
+import type { ClassifyStep } from '../../routing/step-schemas.ts';
 
 let server: ModelServer;
 beforeEach(async () => void (server = await startModelServer()));
@@ -16,9 +16,9 @@ const step: ClassifyStep = {
   timeoutMs: 5_000,
 };
 
-function ask(changes: Partial<ClassifyStep> = {}, { apiKey, ...question }: QuestionOptions & { apiKey?: string } = {}) {
+function ask(changes: Partial<ClassifyStep> = {}, { apiKey, ...request }: RequestOptions & { apiKey?: string } = {}) {
   const classifier = { url: server.url, model: 'small-1', apiKey };
-  return answerStep({ ...step, ...changes }, createQuestion({ network: { classifier }, ...question }));
+  return answerStep({ ...step, ...changes }, createRequest({ network: { classifier }, ...request }));
 }
 
 const choosing = (label: unknown, confidence?: unknown): ModelAnswer => ({
@@ -78,7 +78,7 @@ test('instructions of a contact stay data: they travel in the JSON only, and no 
   // A model that does as it is told by whoever spoke last.
   server.says(choosing('admin', 1));
   const answer = await ask({}, { text: injected });
-  expect(answer).toEqual({ fields: { topic: 'unclear' }, failures: ['the model answered with none of the labels'] });
+  expect(answer).toEqual({ fields: {}, failures: ['the model answered with none of the labels'] });
   const [asked] = server.requests;
   expect(JSON.parse(asked!.user)).toEqual({ message: injected });
   expect(asked!.system).not.toContain('Ignore all instructions');
@@ -99,9 +99,9 @@ test.each<[string, ModelAnswer, string]>([
   ['too much', { status: 200, text: ' '.repeat(70_000) }, '65536 bytes'],
   ['an error', { status: 401, text: '{"error":{"message":"no key"}}' }, 'answered 401'],
   ['a redirect', { status: 302, text: '', headers: { location: 'http://elsewhere.example/' } }, 'redirect'],
-])('a model that answers with %s gives the fallback and a failure', async (_, answer, failure) => {
+])('a model that answers with %s gives a failure and no field', async (_, answer, failure) => {
   server.says(answer);
-  expect(await ask()).toEqual({ fields: { topic: 'unclear' }, failures: [expect.stringContaining(failure)] });
+  expect(await ask()).toEqual({ fields: {}, failures: [expect.stringContaining(failure)] });
   expect(server.requests).toHaveLength(1);
 });
 
@@ -129,14 +129,14 @@ test.each([undefined, null, '0.9', 1.5, -0.1])('a confidence of %j is none', asy
   server.says(choosing('sales', confidence));
   expect(await ask()).toEqual({ fields: { topic: 'sales' }, failures: [] });
   expect(await ask({ minConfidence: 0.5 })).toEqual({
-    fields: { topic: 'unclear' },
+    fields: {},
     failures: ['the model did not tell how sure it is'],
   });
 });
 
-test('where no model is set up the fallback counts, and a failure tells', async () => {
+test('where no model is set up there is no field, and a failure tells', async () => {
   expect(await ask({}, { network: {} })).toEqual({
-    fields: { topic: 'unclear' },
+    fields: {},
     failures: [expect.stringContaining('CLASSIFY_URL')],
   });
 });
@@ -144,7 +144,7 @@ test('where no model is set up the fallback counts, and a failure tells', async 
 test('a slow model ends at the step’s limit, and one that is away is told without its address', async () => {
   server.says('never');
   const startedAt = performance.now();
-  const slow = { fields: { topic: 'unclear' }, failures: ['the model gave no answer in time'] };
+  const slow = { fields: {}, failures: ['the model gave no answer in time'] };
   expect(await ask({ timeoutMs: 150 })).toEqual(slow);
   expect(await ask({}, { deadline: Date.now() + 150 })).toEqual(slow);
   expect(performance.now() - startedAt).toBeLessThan(3_000);
@@ -167,7 +167,7 @@ test('the operator’s model may be inside, by name too; flows are no nearer to 
   const url = `${classifier.url}/models`;
   const network = { classifier, allowedHosts: new Set([new URL(url).host]) };
   const http = { kind: 'http', url, timeoutMs: 1_000, fields: { a: '/a' } } as const;
-  expect((await answerStep(http, createQuestion({ network }))).failures).toEqual([
+  expect((await answerStep(http, createRequest({ network }))).failures).toEqual([
     expect.stringContaining('private address'),
   ]);
   expect(server.requests).toHaveLength(1);
@@ -209,7 +209,7 @@ test('a server that always complains is not asked for ever', async () => {
   expect(server.requests).toHaveLength(4);
 });
 
-test('a worker that closes leaves the question to another', async () => {
+test('a worker that closes leaves the request to another', async () => {
   server.says('never');
   const closing = new AbortController();
   const asked = ask({}, { cancelled: closing.signal }).catch((error: unknown) => error);

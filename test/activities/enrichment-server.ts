@@ -1,69 +1,60 @@
 /** Another company's system that enrichment asks: a real HTTP server on this machine. */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { startRecordingServer, type RecordedRequest, type ServerAnswer } from '../support/recording-server.ts';
 
 export interface EnrichmentServer {
   readonly host: string;
   readonly url: string;
   /** What was asked, in order. */
-  readonly requests: {
-    readonly method: string;
-    readonly path: string;
-    readonly headers: Readonly<Record<string, unknown>>;
-    readonly idempotencyKey: unknown;
-    readonly body: Record<string, unknown>;
-  }[];
+  readonly requests: readonly EnrichmentRequest[];
   /** From now on, `path` (without its query) is answered so, first by the first and then always by the last. */
-  answer(path: string, ...answers: ((response: ServerResponse) => void)[]): void;
+  answer(path: string, ...answers: ServerAnswer[]): void;
   /** Lets requests to `/slow` be answered. */
   release(): void;
   close(): Promise<void>;
 }
 
-/** `/customer` answers, `/broken` says 500, `/text` is no JSON, `/large` never ends, `/away` leads elsewhere, `/slow` waits. */
+interface EnrichmentRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: RecordedRequest['headers'];
+  readonly idempotencyKey: unknown;
+  readonly body: Record<string, unknown>;
+}
+
+/** `/broken` says 500, `/text` is no JSON, `/large` is too long, `/away` leads elsewhere, `/slow` waits; any other path tells of a customer. */
 export async function startEnrichmentServer(): Promise<EnrichmentServer> {
-  const requests: EnrichmentServer['requests'] = [];
-  const waiting: (() => void)[] = [];
-  const answers = new Map<string, ((response: ServerResponse) => void)[]>();
-  const server = createServer((request, response) => {
-    void readJson(request).then((body) => {
-      const { method = '', url = '', headers } = request;
-      requests.push({ method, path: url, headers, idempotencyKey: headers['idempotency-key'], body });
-      const own = answers.get(url.replace(/\?.*$/, ''));
-      const answer = () =>
-        own === undefined ? reply(url, response) : (own.length > 1 ? own.shift() : own[0])!(response);
-      if (request.url === '/slow') waiting.push(answer);
-      else answer();
-    });
+  const answers = new Map<string, ServerAnswer[]>([
+    ['/broken', [{ status: 500, text: 'no' }]],
+    ['/text', [{ status: 200, text: 'hello' }]],
+    ['/large', [{ status: 200, json: { filler: 'x'.repeat(70_000) } }]],
+    ['/away', [{ status: 302, headers: { location: '/customer' } }]],
+    ['/slow', ['hold']],
+  ]);
+  let isReleasing = false;
+  const server = await startRecordingServer(({ path }) => {
+    const own = isReleasing ? undefined : answers.get(path.replace(/\?.*$/, ''));
+    if (own === undefined) return customer;
+    return own.length > 1 ? own.shift()! : own[0]!;
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const release = () => waiting.splice(0).forEach((answer) => answer());
   return {
-    host,
-    url: `http://${host}`,
-    requests,
-    answer: (path, ...given) => void answers.set(path, given),
-    release,
-    async close() {
-      release();
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+    host: server.host,
+    url: server.url,
+    get requests() {
+      return server.requests.map(enrichmentRequestOf);
     },
+    answer: (path, ...given) => void answers.set(path, given),
+    release() {
+      isReleasing = true;
+      server.release();
+      isReleasing = false;
+    },
+    close: () => server.close(),
   };
 }
 
-function reply(path: string, response: ServerResponse): void {
-  if (path === '/broken') return void response.writeHead(500).end('no');
-  if (path === '/text') return void response.end('hello');
-  if (path === '/away') return void response.writeHead(302, { location: '/customer' }).end();
-  if (path === '/large') return void response.end(JSON.stringify({ filler: 'x'.repeat(70_000) }));
-  response.setHeader('content-type', 'application/json');
-  response.end(JSON.stringify({ customer: { tier: 'gold', orders: 3 } }));
-}
+const customer: ServerAnswer = { status: 200, json: { customer: { tier: 'gold', orders: 3 } } };
 
-async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}') as Record<string, unknown>;
+function enrichmentRequestOf({ method, path, headers, body }: RecordedRequest): EnrichmentRequest {
+  const json = JSON.parse(body || '{}') as Record<string, unknown>;
+  return { method, path, headers, idempotencyKey: headers['idempotency-key'], body: json };
 }

@@ -1,34 +1,32 @@
-import type { ServerResponse } from 'node:http';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { answerStep } from '../../activities/step-answers.ts';
-import type { HttpStep } from '../../routing/flow-schema.ts';
+import type { ServerAnswer } from '../support/recording-server.ts';
 import { startEnrichmentServer, type EnrichmentServer } from './enrichment-server.ts';
-import { conversationId, createQuestion, someFacts, type QuestionOptions } from './step-questions.ts';
+import { conversationId, createRequest, someFacts, type RequestOptions } from './step-requests.ts';
+import { newId } from '../../platform/id.ts';
+import type { HttpStep } from '../../routing/step-schemas.ts';
 
 let server: EnrichmentServer;
-beforeAll(async () => void (server = await startEnrichmentServer()));
-afterAll(() => server.close());
-beforeEach(() => void server.requests.splice(0));
+beforeEach(async () => void (server = await startEnrichmentServer()));
+afterEach(() => server.close());
 
 const fields = { tier: '/customer/tier', orders: '/customer/orders' };
 
-function ask(step: Partial<HttpStep> = {}, { network, ...question }: QuestionOptions = {}) {
+function ask(step: Partial<HttpStep> = {}, { network, ...request }: RequestOptions = {}) {
   return answerStep(
     { kind: 'http', url: `${server.url}/customer`, timeoutMs: 5_000, fields, ...step },
-    createQuestion({ ...question, network: { allowedHosts: new Set([server.host]), ...network } }),
+    createRequest({ ...request, network: { allowedHosts: new Set([server.host]), ...network } }),
   );
 }
 
-type Answer = (response: ServerResponse) => void;
+const status = (code: number, headers: Record<string, string> = {}): ServerAnswer => ({
+  status: code,
+  headers,
+  text: '{}',
+});
+const says = (json: unknown): ServerAnswer => ({ status: 200, json });
 
-const status =
-  (code: number, headers: Record<string, string> = {}): Answer =>
-  (response) =>
-    response.writeHead(code, headers).end('{}');
-const says =
-  (json: unknown): Answer =>
-  (response) =>
-    response.end(JSON.stringify(json));
+const ownKey: unknown = expect.stringMatching(new RegExp(`^${conversationId}/3/[0-9a-f]{16}$`));
 
 test('without more, the conversation is posted as ever, with a key by which a repetition is told', async () => {
   expect(await ask()).toEqual({ fields: { tier: 'gold', orders: 3 }, failures: [] });
@@ -36,7 +34,7 @@ test('without more, the conversation is posted as ever, with a key by which a re
     {
       method: 'POST',
       path: '/customer',
-      idempotencyKey: `${conversationId}/3`,
+      idempotencyKey: ownKey,
       headers: { accept: 'application/json', 'content-type': 'application/json' },
     },
   ]);
@@ -72,9 +70,9 @@ test('address, headers and body are filled in; in the address each value is enco
   });
 });
 
-test('a GET has no body, and the same key', async () => {
+test('a GET has no body, and a key like others', async () => {
   expect(await ask({ method: 'GET' })).toMatchObject({ fields: { tier: 'gold' } });
-  expect(server.requests).toMatchObject([{ method: 'GET', idempotencyKey: `${conversationId}/3`, body: {} }]);
+  expect(server.requests).toMatchObject([{ method: 'GET', idempotencyKey: ownKey, body: {} }]);
   expect(server.requests[0]!.headers).not.toHaveProperty('content-type');
 });
 
@@ -112,7 +110,7 @@ test('a host that is not allowed is not asked, and a name that leads inside neit
   const url = `http://${localhost}/customer`;
   expect(await ask({ url }, { network: { allowedHosts: new Set([localhost]) } })).toEqual({
     fields: {},
-    failures: [`${localhost} resolves to a private address`],
+    failures: [`${localhost} resolves to a private address that PRIVATE_CIDRS_ALLOWED does not have`],
   });
   expect(server.requests).toEqual([]);
   const inside = { allowedHosts: new Set([localhost]), privateCidrs: ['127.0.0.0/8', '::1/128'] };
@@ -122,13 +120,63 @@ test('a host that is not allowed is not asked, and a name that leads inside neit
 test.each([
   ['an error of its own', [status(500), status(502)], 3],
   ['a request to come later', [status(429)], 2],
-  ['a closed connection', [(response: ServerResponse) => void response.destroy()], 2],
+  ['a closed connection', ['hang up' as const], 2],
 ])('%s is asked again, with the same key', async (_, failures, requests) => {
   server.answer('/flaky', ...failures, says({ customer: { tier: 'gold', orders: 1 } }));
   expect(await ask({ url: `${server.url}/flaky` })).toEqual({ fields: { tier: 'gold', orders: 1 }, failures: [] });
+  const [first] = server.requests;
+  expect(first).toMatchObject({ idempotencyKey: ownKey });
   expect(server.requests.map(({ idempotencyKey }) => idempotencyKey)).toEqual(
-    Array.from({ length: requests }, () => `${conversationId}/3`),
+    Array.from({ length: requests }, () => first!.idempotencyKey),
   );
+});
+
+test('what is asked is part of the key: only a repetition has the same', async () => {
+  const keyOf = async (...asked: Parameters<typeof ask>) => {
+    await ask(...asked);
+    return server.requests.at(-1)!.idempotencyKey;
+  };
+  const first = await keyOf();
+  expect(await keyOf({ headers: { 'x-attempt': 'second' } })).toBe(first);
+  const others = [
+    await keyOf({}, { text: 'Hello again' }),
+    await keyOf({ url: `${server.url}/customer?a=b` }),
+    await keyOf({ method: 'GET' }),
+    await keyOf({ body: {} }),
+    await keyOf({}, { position: 4 }),
+  ];
+  expect(new Set([first, ...others]).size).toBe(6);
+});
+
+const hold = (step: Partial<HttpStep>, request?: RequestOptions) =>
+  ask({ url: `${server.url}/slow`, ...step }, request);
+const busy = { fields: {}, failures: [expect.stringMatching(/ is busy: 20 requests of this process are under way$/)] };
+
+test('of one workspace 20 requests to a host are under way; who waits longer than a step may is told, other workspaces are not held up', async () => {
+  const held = Array.from({ length: 20 }, () => hold({ timeoutMs: 10_000 }));
+  await expect.poll(() => server.requests.length).toBe(20);
+  expect(await ask({ timeoutMs: 50 })).toEqual(busy);
+  expect(await ask({ timeoutMs: 10_000 }, { deadline: Date.now() + 50 })).toEqual(busy);
+  expect(server.requests).toHaveLength(20);
+  const conversation = { workspaceId: newId(), contactId: newId(), conversationId: newId() };
+  expect(await ask({}, { conversation })).toMatchObject({ failures: [] });
+
+  const waiting = Array.from({ length: 5 }, () => ask());
+  server.release();
+  expect(await Promise.all([...held, ...waiting])).toEqual(
+    Array.from({ length: 25 }, () => ({ fields: { tier: 'gold', orders: 3 }, failures: [] })),
+  );
+});
+
+test('a worker that closes leaves what waits for its turn to another', async () => {
+  const held = Array.from({ length: 20 }, () => hold({ timeoutMs: 10_000 }));
+  await expect.poll(() => server.requests.length).toBe(20);
+  const closing = new AbortController();
+  const waiting = ask({}, { cancelled: closing.signal }).catch((error: unknown) => error);
+  closing.abort();
+  expect(await waiting).toMatchObject({ type: 'Unavailable', nonRetryable: false });
+  server.release();
+  await Promise.all(held);
 });
 
 test('after its retries a step fails, and tells how often it asked; what will not change is not asked again', async () => {
@@ -180,7 +228,7 @@ test('the flow’s deadline counts, whatever the step allows', async () => {
 test.each([
   ['under way', '/slow'],
   ['between two attempts', '/busy'],
-])('a worker that closes leaves a question %s to another', async (_, path) => {
+])('a worker that closes leaves a request %s to another', async (_, path) => {
   server.answer('/busy', status(429, { 'retry-after': '10' }));
   const closing = new AbortController();
   const asked = ask({ url: server.url + path }, { cancelled: closing.signal }).catch((error: unknown) => error);
@@ -190,10 +238,11 @@ test.each([
   expect(server.requests).toHaveLength(1);
 });
 
-test('what the answer does not tell is named', async () => {
+test('what the answer does not tell is named, and is no failure', async () => {
   expect(await ask({ fields: { tier: '/customer/tier', mood: '/customer/mood' } })).toEqual({
     fields: { tier: 'gold' },
-    failures: [`${server.host} did not tell mood`],
+    failures: [],
+    remark: `${server.host} did not tell mood`,
   });
 });
 
@@ -218,12 +267,13 @@ test('a secret is sent to its own host', async () => {
 });
 
 test.each([
-  ['of another host', { token: { host: 'crm.example', value } }, 'there is no secret token for this host'],
-  ['of another port', { token: { host: '127.0.0.1:1', value } }, 'there is no secret token for this host'],
-  ['that is not there', {}, 'there is no secret token for this host'],
+  ['of another host', { token: { host: 'crm.example', value } }, 'the secret token is for another host than'],
+  ['of another port', { token: { host: '127.0.0.1:1', value } }, 'the secret token is for another host than'],
+  ['of the usual port', { token: { host: '127.0.0.1', value } }, 'the secret token is for another host than'],
+  ['that is not there', {}, 'there is no secret token for'],
 ])('with a secret %s nothing is sent', async (_, secrets, reason) => {
   const answer = await ask({ headers: { Authorization: { secret: 'token' } } }, { secrets });
-  expect(answer).toEqual({ fields: {}, failures: [`${server.host}: ${reason}`] });
+  expect(answer).toEqual({ fields: {}, failures: [`${reason} ${server.host}`] });
   expect(server.requests).toEqual([]);
 });
 
@@ -231,15 +281,15 @@ test('another workspace’s secret is none', async () => {
   const conversation = { workspaceId: 'another', contactId: 'c', conversationId };
   const secrets = { token: { host: server.host, value } };
   const answer = await ask({ headers: { Authorization: { secret: 'token' } } }, { secrets, conversation });
-  expect(answer.failures).toEqual([`${server.host}: there is no secret token for this host`]);
+  expect(answer.failures).toEqual([`there is no secret token for ${server.host}`]);
 });
 
 test.each(['crm.example', '192.0.2.7', '8.8.8.8', '[2001:db8::7]', '169.254.169.254'])(
   'by http, a secret does not go to %s',
   async (host) => {
-    const question = { secrets: { token: { host, value } }, network: { allowedHosts: new Set([host]) } };
+    const request = { secrets: { token: { host, value } }, network: { allowedHosts: new Set([host]) } };
     const step = { url: `http://${host}/`, headers: { Authorization: { secret: 'token' } } };
-    expect((await ask(step, question)).failures).toEqual([`${host}: the secret token is sent by https only`]);
+    expect((await ask(step, request)).failures).toEqual([`${host}: the secret token is sent by https only`]);
   },
 );
 
@@ -272,7 +322,7 @@ test('a secret is in no failure, and an answer that repeats it is not kept', asy
   const echoed = await ask({ url: `${server.url}/echo`, headers }, { secrets });
   expect(echoed).toEqual({ fields: { orders: 1 }, failures: [`${server.host} repeated a secret in tier`] });
 
-  server.answer('/angry', (response) => response.writeHead(401).end(`not ${value}`));
+  server.answer('/angry', { status: 401, text: `not ${value}` });
   for (const path of ['/angry', '/text', '/away', '/large']) {
     const { failures } = await ask({ url: server.url + path, headers }, { secrets });
     expect(failures).toHaveLength(1);

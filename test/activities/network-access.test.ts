@@ -26,5 +26,7 @@ test('what the operator set up is there', () => {
 
 test('a file of secrets that cannot be used ends the start, by the name of its variable', () => {
   const config = loadConfig({ FLOW_SECRETS_FILE: '/nowhere/flow-secrets.json' });
-  expect(() => createNetworkAccess(config, silent)).toThrow('FLOW_SECRETS_FILE: cannot be read (ENOENT)');
+  expect(() => createNetworkAccess(config, silent)).toThrow(
+    'FLOW_SECRETS_FILE: cannot be read (ENOENT): /nowhere/flow-secrets.json',
+  );
 });

@@ -197,11 +197,19 @@ describe('what enrichment may reach', () => {
 });
 
 describe('.env.example', () => {
+  const formOfExample = /^# ([A-Z][A-Z_]*)=(.*)$/;
   const lines = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8').split('\n');
   const examples = lines.flatMap((line, index) => {
-    const match = /^# ([A-Z][A-Z_]*)=(.*)$/.exec(line);
-    return match === null ? [] : [{ name: match[1]!, value: match[2]!, comment: lines[index - 1]! }];
+    const match = formOfExample.exec(line);
+    return match === null ? [] : [{ name: match[1]!, value: match[2]!, description: descriptionAbove(index) }];
   });
+
+  /** The first line of the comment that ends above this line; details may follow it. */
+  function descriptionAbove(index: number): string {
+    const comment = lines.slice(0, index);
+    const before = comment.findLastIndex((line) => line === '' || formOfExample.test(line));
+    return comment[before + 1] ?? '';
+  }
 
   it('lists exactly the variables that are read, each once', () => {
     const read: string[] = [];
@@ -210,8 +218,8 @@ describe('.env.example', () => {
     expect(examples.map(({ name }) => name).toSorted()).toEqual(read.toSorted());
   });
 
-  it('explains each variable in the line above it', () => {
-    for (const { name, comment } of examples) expect(comment, name).toMatch(/^# [A-Z][^=]+\.$/);
+  it('says what each variable is in the first line of the comment above it', () => {
+    for (const { name, description } of examples) expect(description, name).toMatch(/^# [A-Z][^=]+\.$/);
   });
 
   it('changes nothing when copied as it is', () => {

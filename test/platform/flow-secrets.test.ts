@@ -67,7 +67,8 @@ test.each([
 });
 
 test('a file that is not there is told as that', () => {
-  const read = () => readFlowSecrets(join(folder, 'none.json'), { warn: () => undefined });
-  expect(read).toThrow('FLOW_SECRETS_FILE: cannot be read (ENOENT)');
+  const path = join(folder, 'none.json');
+  const read = () => readFlowSecrets(path, { warn: () => undefined });
+  expect(read).toThrow(`FLOW_SECRETS_FILE: cannot be read (ENOENT): ${path}`);
   expect(() => readFlowSecrets(folder, { warn: () => undefined })).toThrow('FLOW_SECRETS_FILE: cannot be read');
 });

@@ -10,7 +10,7 @@ import {
   requestGuarded,
   type GuardedRequest,
 } from '../../platform/guarded-request.ts';
-import { OWN_HEADERS } from '../../routing/flow-step-faults.ts';
+import { OWN_HEADERS } from '../../routing/flow-http-faults.ts';
 
 interface Seen {
   readonly method: string;
@@ -83,6 +83,7 @@ const ask = (request: Partial<GuardedRequest> = {}) =>
     maxBytes: 1_000,
     allowedHosts: null,
     privateCidrs: loopback,
+    privateCidrsSetting: 'OUTBOUND_PRIVATE_CIDRS',
     ...request,
   });
 
@@ -154,13 +155,17 @@ test.each([
   'LOCALHOST',
 ])('%s is refused where no private address is allowed, and nothing is sent', async (host) => {
   const error = await failureOf({ url: `http://${host}:${port}/`, privateCidrs: [] });
-  expect(error).toMatchObject({ kind: 'refused', reason: 'resolves to a private address' });
+  const verb = host.toLowerCase() === 'localhost' ? 'resolves to' : 'is';
+  const reason = `${verb} a private address that OUTBOUND_PRIVATE_CIDRS does not have`;
+  expect(error).toMatchObject({ kind: 'refused', reason });
   expect(seen).toEqual([]);
 });
 
 test('a name among the allowed hosts is refused all the same when it leads inside; an address written as such is not', async () => {
   const named = { url: `http://localhost:${port}/`, allowedHosts: new Set([`localhost:${port}`]) };
-  expect(await failureOf({ ...named, privateCidrs: [] })).toMatchObject({ reason: 'resolves to a private address' });
+  expect(await failureOf({ ...named, privateCidrs: [], privateCidrsSetting: 'PRIVATE_CIDRS_ALLOWED' })).toMatchObject({
+    reason: 'resolves to a private address that PRIVATE_CIDRS_ALLOWED does not have',
+  });
   expect(await ask({ ...named, privateCidrs: ['127.0.0.0/8', '::1/128'] })).toMatchObject({ status: 200 });
   expect(await ask({ allowedHosts: new Set([`127.0.0.1:${port}`]), privateCidrs: [] })).toMatchObject({ status: 200 });
   // The URL's spelling is made the usual one before it is compared.
@@ -186,7 +191,7 @@ test.each([
     privateCidrs: [],
     lookup: resolvesTo('10.0.0.1'),
   });
-  expect(error.reason).toBe(allowed ? 'resolves to a private address' : 'is not among ENRICHMENT_ALLOWED_HOSTS');
+  expect(error.reason).toMatch(allowed ? /^resolves to a private address/ : /^is not among ENRICHMENT_ALLOWED_HOSTS$/);
 });
 
 test('a name that comes to mean an inner address is refused at the very connection', async () => {
@@ -198,7 +203,8 @@ test('a name that comes to mean an inner address is refused at the very connecti
   lookup('rebinding.example', { all: true }, () => undefined);
   await new Promise((resolve) => setImmediate(resolve));
   expect(turns).toEqual(['127.0.0.1']);
-  expect(await failureOf(request)).toMatchObject({ kind: 'refused', reason: 'resolves to a private address' });
+  const reason = 'resolves to a private address that OUTBOUND_PRIVATE_CIDRS does not have';
+  expect(await failureOf(request)).toMatchObject({ kind: 'refused', reason });
   expect(seen).toEqual([]);
 });
 
@@ -258,7 +264,7 @@ test('a name that is never resolved ends at the time limit, too', async () => {
   expect(await failureOf({ timeoutMs: 0, url: `http://127.0.0.1:${port}/silent` })).toMatchObject({ kind: 'timeout' });
 });
 
-test('names are looked up two at a time, and who waits for a turn ends at the time limit', async () => {
+test('new names are looked up two at a time, and who waits for a turn ends at the time limit', async () => {
   const underWay: (() => void)[] = [];
   const lookup = vi.spyOn(dns, 'lookup').mockImplementation(((_name: string, _options: object, callback: LookupEnd) => {
     underWay.push(() => callback(Object.assign(new Error('none'), { code: 'ENOTFOUND' }), [], 0));

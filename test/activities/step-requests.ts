@@ -1,5 +1,5 @@
 /** What a network step is asked with, as the activity would: everything may be said otherwise. */
-import type { StepQuestion } from '../../activities/step-answers.ts';
+import type { StepRequest } from '../../activities/step-answers.ts';
 import type { NetworkAccess } from '../../activities/network-access.ts';
 import type { FlowSecret } from '../../platform/flow-secrets.ts';
 import type { RoutingFacts } from '../../routing/facts.ts';
@@ -16,7 +16,7 @@ export const someFacts: RoutingFacts = {
   nowMs: 1_760_000_000_000,
 };
 
-export interface QuestionOptions extends Partial<Omit<StepQuestion, 'facts' | 'network'>> {
+export interface RequestOptions extends Partial<Omit<StepRequest, 'facts' | 'network'>> {
   readonly text?: string;
   readonly facts?: Partial<RoutingFacts>;
   readonly network?: Partial<Omit<NetworkAccess, 'secrets'>>;
@@ -24,7 +24,7 @@ export interface QuestionOptions extends Partial<Omit<StepQuestion, 'facts' | 'n
   readonly secrets?: Readonly<Record<string, FlowSecret>>;
 }
 
-export function createQuestion({ text, facts, network, secrets = {}, ...others }: QuestionOptions = {}): StepQuestion {
+export function createRequest({ text, facts, network, secrets = {}, ...others }: RequestOptions = {}): StepRequest {
   return {
     conversation: { workspaceId, contactId: someFacts.contact.id, conversationId },
     position: 3,
