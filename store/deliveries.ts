@@ -34,16 +34,26 @@ export interface ClaimedDelivery {
   readonly triedForMs: number;
 }
 
+export interface LaneRoom {
+  /** How many of these lanes may be taken, in place of `maxRowsPerLane`. */
+  readonly roomByLane: ReadonlyMap<string, number>;
+  /** Lanes of which no more than `ailingRoom` may be taken in all. */
+  readonly ailingLanes: readonly string[];
+  readonly ailingRoom: number;
+}
+
 export interface ClaimOptions {
   readonly claimedBy: string;
   readonly leaseMs: number;
   readonly maxRows: number;
   readonly maxRowsPerLane: number;
-  /** How many of these lanes may be taken instead. */
-  readonly roomByLane: ReadonlyMap<string, number>;
+  /** Left out: as much of each lane as the two bounds before. */
+  readonly room?: LaneRoom;
   /** The lane after which to begin; null: at the first. */
   readonly afterLane: string | null;
 }
+
+const allRoom: LaneRoom = { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 };
 
 /** In one claim; where there are more, the next one goes on behind them. */
 const maxLanes = 256;
@@ -52,7 +62,7 @@ const firstLane = '00000000-0000-0000-0000-000000000000';
 /** Takes what is due, some of each lane, and tells behind which lane the next claim is to begin: null where none is left, so at the first again. */
 export async function claimDeliveries(
   db: Queryable,
-  { claimedBy, leaseMs, maxRows, maxRowsPerLane, roomByLane, afterLane }: ClaimOptions,
+  { claimedBy, leaseMs, maxRows, maxRowsPerLane, room = allRoom, afterLane }: ClaimOptions,
 ): Promise<{ readonly claimed: readonly ClaimedDelivery[]; readonly afterLane: string | null }> {
   const { rows } = await db.query<ClaimedDelivery & { lastLane: string | null }>({
     name: 'claim-deliveries',
@@ -62,10 +72,12 @@ export async function claimDeliveries(
       leaseMs,
       maxRows,
       maxRowsPerLane,
-      [...roomByLane.keys()],
-      [...roomByLane.values()],
+      [...room.roomByLane.keys()],
+      [...room.roomByLane.values()],
       afterLane ?? firstLane,
       maxLanes,
+      room.ailingLanes,
+      room.ailingRoom,
     ],
   });
   return {
@@ -90,8 +102,9 @@ const claimDeliveriesSql = `
       SELECT d.lane FROM deliveries d WHERE d.state = 'pending' AND d.lane > queue.lane ORDER BY d.lane LIMIT 1
     ) next
     WHERE queue.turn < $8::int
-  ), picked AS MATERIALIZED (
-    SELECT due.*, queue.turn FROM (SELECT * FROM queue ORDER BY turn OFFSET 0) queue
+  ), found AS MATERIALIZED (
+    SELECT due.*, queue.turn, queue.lane = ANY ($9::uuid[]) AS is_ailing
+    FROM (SELECT * FROM queue ORDER BY turn OFFSET 0) queue
     CROSS JOIN LATERAL (
       SELECT d.id, d.workspace_id, d.channel_id FROM deliveries d
       WHERE d.lane = queue.lane AND d.state = 'pending' AND d.due_at <= now()
@@ -106,6 +119,9 @@ const claimDeliveriesSql = `
       FOR NO KEY UPDATE OF d SKIP LOCKED
     ) due
     ORDER BY queue.turn LIMIT $3::int
+  ), picked AS MATERIALIZED (
+    SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY is_ailing ORDER BY turn) AS place FROM found) f
+    WHERE NOT is_ailing OR place <= $10::int
   ), claimed AS (
     UPDATE deliveries d SET claimed_by = $1, due_at = now() + $2::float8 * interval '1 ms'
     FROM picked
@@ -119,7 +135,7 @@ const claimDeliveriesSql = `
   )
   SELECT claimed.*, (
     SELECT lane FROM queue WHERE turn = CASE
-      WHEN (SELECT count(*) FROM picked) = $3::int THEN (SELECT max(turn) FROM picked)
+      WHEN (SELECT count(*) FROM found) = $3::int THEN (SELECT max(turn) FROM found)
       WHEN (SELECT count(*) FROM queue) = $8::int THEN $8::int
     END
   ) AS "lastLane"
@@ -176,13 +192,13 @@ export interface FailedAttempt {
 }
 
 /** What is not claimed by `claimedBy` any more is left to who has it now. */
-export async function settleFailed(
+export async function settleFailedAttempts(
   db: Queryable,
   { claimedBy, attempts }: { claimedBy: string; attempts: readonly FailedAttempt[] },
 ): Promise<void> {
   await db.query({
-    name: 'settle-failed',
-    text: settleFailedSql,
+    name: 'settle-failed-attempts',
+    text: settleFailedAttemptsSql,
     values: [
       claimedBy,
       attempts.map(({ id }) => id),
@@ -192,7 +208,7 @@ export async function settleFailed(
   });
 }
 
-const settleFailedSql = `
+const settleFailedAttemptsSql = `
   WITH tried AS (
     UPDATE deliveries d
     SET attempts = least(d.attempts + 1, 32767), last_error = ($3::text[])[array_position($2::uuid[], d.id)], claimed_by = NULL,
@@ -238,140 +254,4 @@ export async function releaseDeliveries(
            SELECT ${wakeDeliverersSql} FROM released LIMIT 1`,
     values: [claimedBy, ids],
   });
-}
-
-export interface DeliveryRow {
-  readonly id: string;
-  readonly kind: 'message' | 'webhook';
-  readonly state: DeliveryState;
-  readonly conversationId: string;
-  readonly contactId: string;
-  readonly messageId: string | null;
-  /** The channel's key; null for a webhook. */
-  readonly channel: string | null;
-  /** Of a webhook. */
-  readonly url: string | null;
-  readonly attempts: number;
-  readonly lastError: string | null;
-  /** Of a pending one. */
-  readonly dueAt: Date | null;
-  readonly createdAt: Date;
-}
-
-export const deliveryStates = ['pending', 'failed'] as const;
-export type DeliveryState = (typeof deliveryStates)[number];
-
-/** By id. */
-export async function listDeliveries(
-  db: Queryable,
-  options: { workspaceId: string; state: DeliveryState; after: string | null; limit: number },
-): Promise<DeliveryRow[]> {
-  const { rows } = await db.query<DeliveryRow>({
-    name: 'list-deliveries',
-    text: `${selectDeliverySql} AND d.state = $2 AND d.id > $3 ORDER BY d.id LIMIT $4`,
-    values: [options.workspaceId, options.state, options.after ?? firstLane, options.limit],
-  });
-  return rows;
-}
-
-export async function getDelivery(
-  db: Queryable,
-  { workspaceId, deliveryId }: { workspaceId: string; deliveryId: string },
-): Promise<DeliveryRow | null> {
-  const { rows } = await db.query<DeliveryRow>({
-    name: 'get-delivery',
-    text: `${selectDeliverySql} AND d.id = $2`,
-    values: [workspaceId, deliveryId],
-  });
-  return rows[0] ?? null;
-}
-
-const selectDeliverySql = `
-  SELECT d.id, d.kind, d.state, d.conversation_id AS "conversationId", d.contact_id AS "contactId", d.message_id AS "messageId",
-    c.key AS channel, d.url, d.attempts, d.last_error AS "lastError", CASE d.state WHEN 'pending' THEN d.due_at END AS "dueAt",
-    d.created_at AS "createdAt"
-  FROM deliveries d LEFT JOIN channels c ON c.workspace_id = d.workspace_id AND c.id = d.channel_id
-  WHERE d.workspace_id = $1`;
-
-/**
- * One that has failed begins anew, before what is pending behind it; one that is pending is tried at once, after those before it, which hold it up. One
- * that is being tried is left alone.
- */
-export async function retryDelivery(
-  db: Queryable,
-  { workspaceId, deliveryId }: { workspaceId: string; deliveryId: string },
-): Promise<void> {
-  await db.query({
-    name: 'retry-delivery',
-    text: retrySql(`
-      SELECT d.id FROM deliveries d
-      WHERE d.claimed_by IS NULL AND d.id = ANY (ARRAY(
-        SELECT id FROM deliveries WHERE workspace_id = $1 AND id = $2
-        UNION ALL
-        SELECT before.id FROM deliveries wished CROSS JOIN LATERAL (
-          SELECT id FROM deliveries earlier
-          WHERE earlier.conversation_id = wished.conversation_id AND earlier.lane = wished.lane
-            AND earlier.state = 'pending' AND earlier.position < wished.position OFFSET 0
-        ) before
-        WHERE wished.workspace_id = $1 AND wished.id = $2))
-      ORDER BY d.id FOR NO KEY UPDATE`),
-    values: [workspaceId, deliveryId],
-  });
-}
-
-/** All that have failed, or those of one channel. @returns how many */
-export async function retryFailedDeliveries(
-  db: Queryable,
-  { workspaceId, channelId }: { workspaceId: string; channelId: string | null },
-): Promise<number> {
-  let count = 0;
-  // By id, each once: what fails again meanwhile is not taken a second time.
-  for (let after: string | null = firstLane; after !== null;) {
-    const { rows }: { rows: { count: number; last: string | null }[] } = await db.query({
-      name: 'retry-failed-deliveries',
-      text: retrySql(`SELECT id FROM deliveries
-                      WHERE workspace_id = $1 AND state = 'failed' AND id > $2 AND ($3::uuid IS NULL OR channel_id = $3)
-                      ORDER BY id LIMIT ${maxRetriedAtOnce} FOR NO KEY UPDATE`),
-      values: [workspaceId, after, channelId],
-    });
-    count += rows[0]!.count;
-    after = rows[0]!.last;
-  }
-  return count;
-}
-
-const maxRetriedAtOnce = 1_000;
-
-// What is claimed after it was chosen is being tried, and must not become due beside that.
-const retrySql = (chosenSql: string): string => `
-  WITH chosen AS (${chosenSql}),
-  retried AS (
-    UPDATE deliveries d
-    SET state = 'pending', attempts = CASE d.state WHEN 'failed' THEN 0 ELSE d.attempts END, tried_since = now(), due_at = now()
-    WHERE d.id = ANY (ARRAY(SELECT id FROM chosen)) AND d.claimed_by IS NULL
-    RETURNING d.workspace_id, d.id, d.message_id, old.state AS was
-  ), marked AS (
-    UPDATE messages m SET delivery = 'pending'
-    FROM retried WHERE retried.was = 'failed' AND m.workspace_id = retried.workspace_id AND m.id = retried.message_id
-  ), rung AS (
-    SELECT ${wakeDeliverersSql} FROM retried LIMIT 1
-  )
-  SELECT count(*), max(id::text)::uuid AS last FROM retried LEFT JOIN rung ON true`;
-
-/**
- * Failed ones hold what was said to contacts, so they are not kept for longer than that is; nor for ever, since nobody may want them any more.
- * @returns how many
- */
-export async function forgetFailedDeliveries(
-  db: Queryable,
-  { olderThanDays, maxRows }: { olderThanDays: number; maxRows: number },
-): Promise<number> {
-  const { rowCount } = await db.query({
-    name: 'forget-failed-deliveries',
-    text: `DELETE FROM deliveries WHERE state = 'failed' AND id = ANY (ARRAY(
-             SELECT id FROM deliveries WHERE state = 'failed' AND created_at < now() - $1::int * interval '1 day'
-             ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
-    values: [olderThanDays, maxRows],
-  });
-  return rowCount!;
 }

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger } from '../platform/logger.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { forgetFailedDeliveries } from '../store/deliveries.ts';
+import { forgetFailedDeliveries } from '../store/delivery-records.ts';
 import { acquireLeases, forgetExpiredLeases, releaseLeases } from '../store/leases.ts';
 import { enqueueNudges } from '../store/outbox.ts';
 import { readOldestNudgeMs, readStalled, readSystemGauges, readWaitingGauges } from '../store/upkeep.ts';

@@ -1,6 +1,7 @@
 /** One attempt to tell a channel or a webhook, and what its outcome means. */
 import { GuardedRequestError, requestGuarded } from '../platform/guarded-request.ts';
 import { literalAddressOf } from '../platform/private-addresses.ts';
+import { readRetryAfterMs } from '../platform/retry-after.ts';
 import { signWebhook } from '../platform/webhook-signature.ts';
 import type { ClaimedDelivery } from '../store/deliveries.ts';
 
@@ -41,9 +42,10 @@ export async function attemptDelivery(
       signal,
       allowedHosts: null,
       privateCidrs,
+      privateCidrsSetting: 'OUTBOUND_PRIVATE_CIDRS',
     });
     if (status >= 200 && status <= 299) return { kind: 'delivered' };
-    const retryAfterMs = readRetryAfter(headers['retry-after']);
+    const retryAfterMs = readRetryAfterMs(headers['retry-after']);
     return { kind: 'failed', error: `answered ${status}`, isFinal: status === 410, retryAfterMs };
   } catch (error) {
     if (!(error instanceof GuardedRequestError)) throw error;
@@ -58,10 +60,3 @@ const hasName = (url: string): boolean => URL.canParse(url) && literalAddressOf(
 
 /** What is answered is not looked at; a little is read, so that the connection can be used again. */
 const maxAnswerBytes = 4_096;
-
-/** Seconds, or a date. */
-export function readRetryAfter(value: string | undefined, nowMs = Date.now()): number | null {
-  if (value === undefined) return null;
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - nowMs;
-  return Number.isFinite(ms) && ms > 0 ? ms : null;
-}

@@ -4,8 +4,7 @@
  *
  * - A notification wakes it when something was written, so that a reply is on its way within milliseconds; besides, it polls.
  * - So many are under way in all, so many to one place, and places take turns: nobody waits for the whole queue of a busy one. A place whose last attempt
- *   failed gets two at a time until one succeeds, and all such places together half of the room: those that do not answer, and hold each attempt
- *   until its timeout, hold up no other.
+ *   failed gets two at a time until one succeeds; all such places, and those that answer slowly, together get half of the room: they hold up no other.
  * - An attempt that failed is repeated after the times of `retryDelaysMs`, over about three days; after the last it has failed for good and stays for
  *   some weeks, for people to look at (`GET /v1/deliveries?state=failed`). 410 fails at once, and so does an address that may not be asked.
  * - A worker that is told to stop claims nothing more, gives what is under way a little time, and gives the rest back. One that is killed leaves its
@@ -22,9 +21,10 @@ import {
   deliveriesChannel,
   releaseDeliveries,
   settleDelivered,
-  settleFailed,
+  settleFailedAttempts,
   type ClaimedDelivery,
   type FailedAttempt,
+  type LaneRoom,
 } from '../store/deliveries.ts';
 import { requireWebhookSecret } from '../store/webhook-secrets.ts';
 import type { OutboundMetrics } from './outbound-metrics.ts';
@@ -79,9 +79,11 @@ const shortestTrialMs = 0.9 * retryDelaysMs.reduce((sum, ms) => sum + ms, 0);
 const maxRetryAfterMs = hourMs;
 const maxUnderWay = 64;
 const maxUnderWayPerLane = 16;
-const maxUnderWayPerAilingLane = 2;
+const maxUnderWayPerFailingLane = 2;
 const maxUnderWayAiling = maxUnderWay / 2;
 const maxAilingLanes = 1_000;
+/** An answer that takes longer is a slow one. */
+const slowMs = 2_000;
 /** A fallback for lost notifications, and how late a repetition may be. */
 const pollMs = 250;
 const pauseMs = 500;
@@ -98,6 +100,8 @@ export function startOutbound(options: OutboundOptions): Outbound {
   const errands = createErrands(options, { claimedBy, signal: givingUp.signal });
   const underWay = new Set<Promise<void>>();
   let afterLane: string | null = null;
+  /** Whether the round under way began at the first lane, and has found nothing so far. */
+  let isEmptyRound = true;
   const running = run();
 
   async function run(): Promise<void> {
@@ -114,25 +118,26 @@ export function startOutbound(options: OutboundOptions): Outbound {
 
   /** @returns whether there may be more that is due and has room */
   async function dispatchDue(): Promise<boolean> {
+    if (afterLane === null) isEmptyRound = true;
     const found = await claimDeliveries(pool, {
       claimedBy,
       leaseMs,
       maxRows: maxUnderWay - underWay.size,
       maxRowsPerLane: maxUnderWayPerLane,
-      roomByLane: lanes.room(),
+      room: lanes.room(),
       afterLane,
     });
-    const isAround = afterLane !== null && found.afterLane === null;
+    if (found.claimed.length > 0) isEmptyRound = false;
     ({ afterLane } = found);
     for (const delivery of found.claimed) start(delivery);
-    // Behind the last lane comes the first. Of more lanes than one claim looks at, where nothing is due, the next poll looks at more.
-    return found.claimed.length > 0 || isAround;
+    // Behind the last lane comes the first.
+    return afterLane !== null || !isEmptyRound;
   }
 
   function start(delivery: ClaimedDelivery): void {
     lanes.begin(delivery.lane);
-    const work: Promise<void> = errands.deliver(delivery).then((isWell) => {
-      lanes.end(delivery.lane, isWell);
+    const work: Promise<void> = errands.deliver(delivery).then((health) => {
+      lanes.end(delivery.lane, health);
       underWay.delete(work);
       bell.ring();
     });
@@ -155,49 +160,51 @@ export function startOutbound(options: OutboundOptions): Outbound {
 
 interface LaneCounts {
   begin(lane: string): void;
-  /** @param isWell null: it was not tried to its end */
-  end(lane: string, isWell: boolean | null): void;
-  /** Of those that have less than the usual. */
-  room(): Map<string, number>;
+  /** @param health null: it was not tried to its end */
+  end(lane: string, health: LaneHealth | null): void;
+  room(): LaneRoom;
 }
+
+/** How the receiver behind a lane did at its last attempt. */
+type LaneHealth = 'well' | 'slow' | 'failing';
 
 function createLaneCounts(): LaneCounts {
   const counts = new Map<string, number>();
-  const ailing = new Set<string>();
+  /** What each may have under way, the one that was tried last at the end. */
+  const ailing = new Map<string, number>();
   return {
     begin(lane) {
       counts.set(lane, (counts.get(lane) ?? 0) + 1);
     },
-    end(lane, isWell) {
+    end(lane, health) {
       const left = counts.get(lane)! - 1;
       if (left === 0) counts.delete(lane);
       else counts.set(lane, left);
-      if (isWell !== null) ailing.delete(lane);
-      // At the end again: the first ones come first when room is given.
-      if (isWell === false) ailing.add(lane);
+      if (health !== null) ailing.delete(lane);
+      if (health === 'failing') ailing.set(lane, maxUnderWayPerFailingLane);
+      if (health === 'slow') ailing.set(lane, maxUnderWayPerLane);
       // Forgotten, it would get more again, once; kept for ever, they would be many.
-      if (ailing.size > maxAilingLanes) ailing.delete([...ailing][0]!);
+      if (ailing.size > maxAilingLanes) ailing.delete(ailing.keys().next().value!);
     },
     room() {
-      let left = maxUnderWayAiling;
-      for (const lane of ailing) left -= counts.get(lane) ?? 0;
-      const room = new Map<string, number>();
-      for (const lane of ailing) {
-        const given = Math.max(0, Math.min(left, maxUnderWayPerAilingLane - (counts.get(lane) ?? 0)));
-        room.set(lane, given);
-        left -= given;
+      let ailingRoom = maxUnderWayAiling;
+      for (const lane of ailing.keys()) ailingRoom -= counts.get(lane) ?? 0;
+      const roomByLane = new Map<string, number>();
+      // Which of them have anything that is due is not known here, so none is left out while there is room at all.
+      for (const [lane, most] of ailing) {
+        roomByLane.set(lane, ailingRoom <= 0 ? 0 : Math.max(0, most - (counts.get(lane) ?? 0)));
       }
       for (const [lane, count] of counts) {
-        if (!ailing.has(lane)) room.set(lane, Math.max(0, maxUnderWayPerLane - count));
+        if (!ailing.has(lane)) roomByLane.set(lane, Math.max(0, maxUnderWayPerLane - count));
       }
-      return room;
+      return { roomByLane, ailingLanes: [...ailing.keys()], ailingRoom: Math.max(0, ailingRoom) };
     },
   };
 }
 
 interface Errands {
-  /** Never rejects: what cannot be settled is due again when the claim ends. @returns whether the receiver is well; null: unknown */
-  deliver(delivery: ClaimedDelivery): Promise<boolean | null>;
+  /** Never rejects: what cannot be settled is due again when the claim ends. @returns null: nothing was learnt of the receiver */
+  deliver(delivery: ClaimedDelivery): Promise<LaneHealth | null>;
   close(): Promise<void>;
 }
 
@@ -244,9 +251,12 @@ function createErrands(
   return {
     async deliver(delivery) {
       try {
+        const startedAt = performance.now();
         const outcome = await attempt(delivery);
+        const isSlow = performance.now() - startedAt > slowMs;
         await settle(delivery, outcome);
-        return outcome.kind === 'cancelled' ? null : outcome.kind === 'delivered';
+        if (outcome.kind === 'cancelled') return null;
+        return outcome.kind === 'failed' ? 'failing' : isSlow ? 'slow' : 'well';
       } catch (error) {
         logger.error({ err: error, deliveryId: delivery.id }, 'a delivery could not be settled; it is repeated');
         return null;
@@ -271,7 +281,7 @@ const createSettlements = (pool: pg.Pool, claimedBy: string) =>
       const delivered = ended.filter(({ failed }) => failed === null).map(({ id }) => id);
       const attempts = ended.flatMap(({ failed }) => (failed === null ? [] : [failed]));
       if (delivered.length > 0) await settleDelivered(pool, delivered);
-      if (attempts.length > 0) await settleFailed(pool, { claimedBy, attempts });
+      if (attempts.length > 0) await settleFailedAttempts(pool, { claimedBy, attempts });
       return ended.map(() => ({ ok: true, value: undefined }));
     },
     maxWaitMs: 0,

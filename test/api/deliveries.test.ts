@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { createEventFeed } from '../../store/events.ts';
-import { claimDeliveries, settleDelivered, settleFailed } from '../../store/deliveries.ts';
+import { claimDeliveries, settleDelivered, settleFailedAttempts } from '../../store/deliveries.ts';
 import { startWorkspaceApi, type WorkspaceApi } from './workspace-api.ts';
 
 let api: WorkspaceApi;
@@ -29,14 +29,14 @@ async function reply(text = 'On its way') {
 /** As the worker does: whatever of the workspace is due is claimed, and ends so. */
 async function settle(end: 'delivered' | 'failed' | 'retried'): Promise<void> {
   const claimedBy = newId();
-  const rest = { leaseMs: 60_000, maxRows: 100, maxRowsPerLane: 100, roomByLane: new Map(), afterLane: null };
+  const rest = { leaseMs: 60_000, maxRows: 100, maxRowsPerLane: 100, afterLane: null };
   const { claimed } = await claimDeliveries(api.pool, { claimedBy, ...rest });
   const ids = claimed.filter(({ workspaceId }) => workspaceId === workspace.workspaceId).map(({ id }) => id);
   expect(ids.length).toBeGreaterThan(0);
   if (end === 'delivered') return settleDelivered(api.pool, ids);
   const retryAfterMs = end === 'failed' ? null : 60_000;
   const attempts = ids.map((id) => ({ id, error: 'answered 500', retryAfterMs }));
-  return settleFailed(api.pool, { claimedBy, attempts });
+  return settleFailedAttempts(api.pool, { claimedBy, attempts });
 }
 
 const messageOf = async (id: string) => (await workspace.get(`/messages/${id}`)).body;

@@ -3,14 +3,8 @@ import { newId } from '../../platform/id.ts';
 import { createPool } from '../../platform/pool.ts';
 import { createChannel, updateChannel } from '../../store/channels.ts';
 import { transact } from '../../store/database.ts';
-import {
-  claimDeliveries,
-  forgetFailedDeliveries,
-  releaseDeliveries,
-  retryDelivery,
-  settleDelivered,
-  settleFailed,
-} from '../../store/deliveries.ts';
+import { claimDeliveries, releaseDeliveries, settleDelivered, settleFailedAttempts } from '../../store/deliveries.ts';
+import { forgetFailedDeliveries, retryDelivery } from '../../store/delivery-records.ts';
 import { addReply } from '../../store/replies.ts';
 import { readSystemGauges } from '../../store/upkeep.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -50,7 +44,6 @@ const claim = async (claimedBy: string, more: Partial<Parameters<typeof claimDel
       leaseMs: 60_000,
       maxRows: 1_000,
       maxRowsPerLane: 1_000,
-      roomByLane: new Map(),
       afterLane: null,
       ...more,
     })
@@ -62,8 +55,8 @@ const textsOf = (claimed: Awaited<ReturnType<typeof claim>>) =>
   claimed.map(({ payload }) => (payload['data'] as { text: string }).text);
 
 const dayMs = 86_400_000;
-const putOff = (claimedBy: string, id: string, db: Parameters<typeof settleFailed>[0] = database.pool) =>
-  settleFailed(db, { claimedBy, attempts: [{ id, error: 'answered 500', retryAfterMs: dayMs }] });
+const putOff = (claimedBy: string, id: string, db: Parameters<typeof settleFailedAttempts>[0] = database.pool) =>
+  settleFailedAttempts(db, { claimedBy, attempts: [{ id, error: 'answered 500', retryAfterMs: dayMs }] });
 
 /** A conversation whose first of so many replies failed, and all of which wait for tomorrow. */
 async function preparePutOff(replies: number) {
@@ -98,9 +91,25 @@ test('of each conversation the first is claimed, and by one only', async () => {
 
 test('each lane gets its share, and no more than it has room for', async () => {
   const lanes = [await prepare(6, 1), await prepare(6, 1), await prepare(6, 1)];
-  const claimed = await claim(newId(), { maxRows: 9, roomByLane: new Map([[lanes[0]!, 1]]) });
+  const claimed = await claim(newId(), {
+    maxRows: 9,
+    room: { roomByLane: new Map([[lanes[0]!, 1]]), ailingLanes: [], ailingRoom: 0 },
+  });
   const counts = lanes.map((lane) => claimed.filter((delivery) => delivery.lane === lane).length);
   expect(counts).toEqual([1, 3, 3]);
+  await clear();
+});
+
+test('ailing lanes get so much in all, whichever of them has something that is due', async () => {
+  const idle = [await prepare(1, 1), await prepare(1, 1)];
+  await clear();
+  const lanes = [await prepare(6, 1), await prepare(6, 1), await prepare(6, 1)];
+  const ailingLanes = [...idle, ...lanes.slice(0, 2)];
+  const roomByLane = new Map(ailingLanes.map((lane) => [lane, 2]));
+  const claimed = await claim(newId(), { maxRows: 60, room: { roomByLane, ailingLanes, ailingRoom: 3 } });
+  const counts = lanes.map((lane) => claimed.filter((delivery) => delivery.lane === lane).length);
+  expect(counts[2]).toBe(6);
+  expect(counts.slice(0, 2).toSorted()).toEqual([1, 2]);
   await clear();
 });
 
@@ -110,7 +119,7 @@ test('who lost a claim settles no failure any more, but what arrived has arrived
   const [claimed] = await claim(first, { leaseMs: -1 });
   expect(await claim(second)).toMatchObject([{ id: claimed!.id }]);
   const attempts = [{ id: claimed!.id, error: 'answered 500', retryAfterMs: null }];
-  await settleFailed(database.pool, { claimedBy: first, attempts });
+  await settleFailedAttempts(database.pool, { claimedBy: first, attempts });
   await releaseDeliveries(database.pool, { claimedBy: first, ids: [claimed!.id] });
   const { rows } = await database.pool.query('SELECT state, claimed_by FROM deliveries');
   expect(rows).toEqual([{ state: 'pending', claimed_by: second }]);
@@ -123,7 +132,7 @@ test('what waits behind a failed attempt is put off with it, and goes on after i
   const claimedBy = newId();
   const [claimed] = await claim(claimedBy);
   const attempts = [{ id: claimed!.id, error: 'answered 500', retryAfterMs: 3_600_000 }];
-  await settleFailed(database.pool, { claimedBy, attempts });
+  await settleFailedAttempts(database.pool, { claimedBy, attempts });
   const readDue = async () =>
     (await database.pool.query<{ due: string }>('SELECT due_at::text AS due FROM deliveries ORDER BY position')).rows;
   const due = await readDue();
@@ -151,7 +160,7 @@ test('what stands behind one that is sent again and fails for good is sent at on
   await retry(ids[0]!);
   await claim(claimedBy);
   const attempts = [{ id: ids[0]!, error: 'answered 410', retryAfterMs: null }];
-  await settleFailed(database.pool, { claimedBy, attempts });
+  await settleFailedAttempts(database.pool, { claimedBy, attempts });
   expect(textsOf(await claim(newId()))).toEqual(['1']);
   await clear();
 });
@@ -208,7 +217,7 @@ test('lanes are served in turn, however little room there is', async () => {
   const lanes = [await prepare(3, 1), await prepare(3, 1), await prepare(3, 1)].toSorted();
   const served: (string | null)[] = [];
   for (let afterLane: string | null = null; served.length < 11;) {
-    const options = { leaseMs: 60_000, maxRows: 1, maxRowsPerLane: 9, roomByLane: new Map(), afterLane };
+    const options = { leaseMs: 60_000, maxRows: 1, maxRowsPerLane: 9, afterLane };
     const found = await claimDeliveries(database.pool, { claimedBy: newId(), ...options });
     served.push(found.claimed[0]?.lane ?? null);
     ({ afterLane } = found);
@@ -238,9 +247,11 @@ async function expectLockedById(ids: readonly string[], work: () => Promise<unkn
 
 test('what is put off, or hurried by another URL, is locked in one order, so that nobody waits in a circle', async () => {
   const { lane, claimedBy } = await preparePutOff(8);
-  await database.pool
-    .query(`UPDATE deliveries SET id = overlay(id::text PLACING lpad((100 - position % 50)::text, 8, '0') FROM 1)::uuid,
-                                                   due_at = due_at + (position % 50) * interval '1 s'`);
+  await database.pool.query(
+    `UPDATE deliveries d
+     SET id = overlay(id::text PLACING lpad((100 - place)::text, 8, '0') FROM 1)::uuid, due_at = due_at + place * interval '1 s'
+     FROM (SELECT position, row_number() OVER (ORDER BY position) AS place FROM deliveries) p WHERE p.position = d.position`,
+  );
   const { rows } = await database.pool.query<{ id: string }>('SELECT id FROM deliveries ORDER BY position');
   const ids = rows.map(({ id }) => id);
   expect(ids).toEqual(ids.toSorted().toReversed());
@@ -291,9 +302,12 @@ test('every statement of a delivery’s life finds its rows by an index', async 
     const claimedBy = newId();
     try {
       await prepare(1, 2);
-      const rest = { claimedBy, leaseMs: 1_000, maxRows: 9, maxRowsPerLane: 9, roomByLane: new Map(), afterLane: null };
+      const rest = { claimedBy, leaseMs: 1_000, maxRows: 9, maxRowsPerLane: 9, afterLane: null };
       const { claimed } = await claimDeliveries(client, rest);
-      await settleFailed(client, { claimedBy, attempts: [{ id: claimed[0]!.id, error: 'x', retryAfterMs: 0 }] });
+      await settleFailedAttempts(client, {
+        claimedBy,
+        attempts: [{ id: claimed[0]!.id, error: 'x', retryAfterMs: 0 }],
+      });
       await settleDelivered(client, [claimed[0]!.id]);
       await retryDelivery(client, { workspaceId: stage.workspaceId, deliveryId: claimed[0]!.id });
       await forgetFailedDeliveries(client, { olderThanDays: 30, maxRows: 9 });

@@ -6,7 +6,8 @@ import { createMetrics } from '../../platform/metrics.ts';
 import { createPool } from '../../platform/pool.ts';
 import { createChannel, rotateChannelSecret, updateChannel } from '../../store/channels.ts';
 import { transact } from '../../store/database.ts';
-import { claimDeliveries, listDeliveries, retryDelivery, retryFailedDeliveries } from '../../store/deliveries.ts';
+import { claimDeliveries } from '../../store/deliveries.ts';
+import { listDeliveries, retryDelivery, retryFailedDeliveries } from '../../store/delivery-records.ts';
 import { lockContact } from '../../store/locks.ts';
 import { getMessage } from '../../store/messages.ts';
 import { enqueueWebhook } from '../../store/outgoing.ts';
@@ -225,7 +226,7 @@ test('all that failed are retried, of one channel or of all', async () => {
 test('the claims of a worker that died come back, and are sent under the same id', async () => {
   const { conversationId } = await open((await addChannel()).key);
   const messageId = await reply(conversationId, 'x');
-  const options = { leaseMs: 300, maxRows: 10, maxRowsPerLane: 10, roomByLane: new Map(), afterLane: null };
+  const options = { leaseMs: 300, maxRows: 10, maxRowsPerLane: 10, afterLane: null };
   const { claimed } = await claimDeliveries(database.pool, { ...options, claimedBy: newId() });
   expect(claimed).toHaveLength(1);
   start();
@@ -296,7 +297,7 @@ test('a busy channel keeps no other waiting for its whole queue', async () => {
   }
 });
 
-test('where many lanes wait, one claim a poll looks at some of them', async () => {
+test('where many lanes wait, each poll looks at all of them, and pauses then', async () => {
   const { conversationId, contactId, workspaceId } = await open((await addChannel()).key);
   await database.pool.query(
     `INSERT INTO deliveries (id, workspace_id, contact_id, conversation_id, kind, lane, url, payload, due_at)
@@ -310,7 +311,7 @@ test('where many lanes wait, one claim a poll looks at some of them', async () =
   const { outbound } = start({ pool });
   try {
     const startedAt = performance.now();
-    await eventually('it looks again and again', () => queries > 12);
+    await eventually('it looks again and again', () => queries > 24);
     expect(performance.now() - startedAt).toBeGreaterThan(1_000);
     await untilState(await reply(conversationId, 'x'), 'delivered');
   } finally {
@@ -372,7 +373,8 @@ test('a private address is not asked unless it is allowed', async () => {
   const messageId = await reply(conversationId, 'x');
   await untilState(messageId, 'failed');
   expect(endpoint.taken()).toEqual([]);
-  expect(await messageOf(messageId)).toMatchObject({ deliveryError: 'resolves to a private address' });
+  const deliveryError = 'is a private address that OUTBOUND_PRIVATE_CIDRS does not have';
+  expect(await messageOf(messageId)).toMatchObject({ deliveryError });
 });
 
 test('an address that may never be asked fails at once and holds up nothing; a name that leads inside is tried again', async () => {
@@ -395,7 +397,7 @@ test('an address that may never be asked fails at once and holds up nothing; a n
   await eventually('tried', async () => (await messageOf(messageId)).deliveryAttempts === 1);
   expect(await messageOf(messageId)).toMatchObject({
     delivery: 'pending',
-    deliveryError: 'resolves to a private address',
+    deliveryError: 'resolves to a private address that OUTBOUND_PRIVATE_CIDRS does not have',
   });
 });
 
@@ -413,18 +415,36 @@ test('after a rotation both secrets sign', async () => {
   expect(() => verifyDelivery(endpoint.taken()[1]!, channel.secret)).toThrow();
 });
 
-test('what waits for a channel is tried at once where it is told another URL, and fails where it has none', async () => {
+/** A reply to a channel at which nothing listens, tried once: the next attempt is a minute away. */
+async function addWaitingReply() {
   start({ retryDelaysMs: [60_000, 60_000] });
   const channel = await addChannel('http://127.0.0.1:1/out');
   const { conversationId } = await open(channel.key);
   const messageId = await reply(conversationId, 'x');
   await eventually('tried', async () => (await messageOf(messageId)).deliveryAttempts === 1);
-  const key = { workspaceId: stage.workspaceId, channelId: channel.id };
+  return { channel, messageId, key: { workspaceId: stage.workspaceId, channelId: channel.id } };
+}
+
+test('what waits for a channel is tried at once where it is told another URL', async () => {
+  const { channel, messageId, key } = await addWaitingReply();
   await updateChannel(database.pool, { ...key, outboundUrl: endpoint.url });
   await untilState(messageId, 'delivered');
   verifyDelivery(endpoint.taken()[0]!, channel.secret);
+});
+
+test('what waits for a channel fails at once where its URL is taken away', async () => {
+  const { messageId, key } = await addWaitingReply();
   await updateChannel(database.pool, { ...key, outboundUrl: null });
+  await untilState(messageId, 'failed');
+  expect(await messageOf(messageId)).toMatchObject({ deliveryError: 'has no outbound URL', deliveryAttempts: 2 });
+});
+
+test('a reply on a channel without a URL is stored and waits for no delivery', async () => {
+  const channel = await addChannel();
+  await updateChannel(database.pool, { workspaceId: stage.workspaceId, channelId: channel.id, outboundUrl: null });
+  const { conversationId } = await open(channel.key);
   expect(await stateOf(await reply(conversationId, 'y'))).toBeNull();
+  expect((await database.pool.query('SELECT FROM deliveries')).rowCount).toBe(0);
 });
 
 test('a webhook of a flow is sent with the secret of the workspace, whether it was asked for or not', async () => {
@@ -479,7 +499,7 @@ test('a claim looks at what is due, not at all that waits', async () => {
     { applicationName: 'test', hasGenericPlans: true },
   );
   try {
-    const options = { leaseMs: 1_000, maxRows: 64, maxRowsPerLane: 16, roomByLane: new Map(), afterLane: null };
+    const options = { leaseMs: 1_000, maxRows: 64, maxRowsPerLane: 16, afterLane: null };
     const countRead = async (): Promise<number> => {
       const { rows } = await pool.query<{ read: number }>(
         `SELECT pg_stat_get_xact_tuples_fetched('deliveries'::regclass) + pg_stat_get_xact_tuples_returned('deliveries'::regclass) AS read`,
@@ -509,4 +529,39 @@ test('the attempts take about three days', () => {
   const hours = retryDelaysMs.reduce((sum, ms) => sum + ms, 0) / 3_600_000;
   expect(hours).toBeGreaterThan(71);
   expect(hours).toBeLessThan(73);
+});
+
+test('a place that failed once is not forgotten behind others that failed and have nothing more to take', async () => {
+  endpoint.answerWith(({ data }) => ({ status: data['text'] === 'gone' ? 410 : 200 }));
+  start();
+  const gone: string[] = [];
+  for (let place = 0; place < 40; place += 1) {
+    const { conversationId } = await open((await addChannel()).key);
+    gone.push(await reply(conversationId, 'gone'));
+  }
+  for (const messageId of gone) await untilState(messageId, 'failed');
+  let failures = 1;
+  endpoint.answerWith(() => ({ status: failures-- > 0 ? 500 : 200 }));
+  const { conversationId } = await open((await addChannel()).key);
+  await untilState(await reply(conversationId, 'once more'), 'delivered');
+});
+
+test('places that answer slowly leave room for the others, however much they have to take', async () => {
+  const slow = await Promise.all(Array.from({ length: 5 }, () => addChannel()));
+  const isSlow = (key: unknown) => slow.some((channel) => channel.key === key);
+  endpoint.answerWith(({ data }) => (isSlow(data['channel']) ? 'hold' : { status: 204 }));
+  start();
+  for (const { key } of slow) await reply((await open(key)).conversationId, 'first');
+  await eventually('all are held', () => endpoint.held === slow.length);
+  await new Promise((resolve) => setTimeout(resolve, 2_100));
+  endpoint.answerWith(() => ({ status: 204 }));
+  endpoint.release();
+  await eventually('they know', async () => (await listed('pending')).length === 0);
+  endpoint.answerWith(({ data }) => (isSlow(data['channel']) ? 'hold' : { status: 204 }));
+  for (const { key } of slow) {
+    for (let place = 0; place < 14; place += 1) await reply((await open(key)).conversationId, 'more');
+  }
+  await eventually('they take their half', () => endpoint.held === 32);
+  await untilState(await reply((await open((await addChannel()).key)).conversationId, 'quick'), 'delivered');
+  expect(endpoint.held).toBe(32);
 });
