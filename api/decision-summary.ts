@@ -17,7 +17,10 @@ export function summarizeDecision({ kind, detail }: Pick<DecisionRow, 'kind' | '
 function summarizeAssignment(detail: Record<string, unknown>): string {
   if (isExplanation(detail)) return explainAssignment(detail);
   if (typeof detail['offer'] === 'string') return summarizeOffer(detail['offer'], detail);
-  if (Array.isArray(detail['rings'])) return summarizeRings(detail['rings']);
+  if (Array.isArray(detail['rings'])) {
+    const { messageId, webhook } = detail;
+    return `${summarizeRings(detail['rings'])}${summarizeSent(messageId !== undefined, webhook === true)}`;
+  }
   const by = typeof detail['byAgentId'] === 'string' ? `Agent ${detail['byAgentId']}` : 'A person';
   const note = typeof detail['note'] === 'string' && detail['note'] !== '' ? ` Note: ${detail['note']}` : '';
   if (typeof detail['chosen'] !== 'string') return `${summarizeQueueing(by, detail)}.${note}`;
@@ -39,6 +42,10 @@ function summarizeOffer(outcome: string, detail: Record<string, unknown>): strin
       return `The offer to ${agent.toLowerCase()} was withdrawn${withdrawals[String(detail['reason'])] ?? ''}.`;
   }
 }
+
+/** Both are on their way then, and may yet fail: their deliveries tell. */
+const summarizeSent = (text: boolean, webhook: boolean): string =>
+  `${text ? ' The contact is sent a text.' : ''}${webhook ? ' A webhook is told.' : ''}`;
 
 /** Those that have passed, as many as there were due at once. */
 function summarizeRings(rings: readonly unknown[]): string {
@@ -98,15 +105,18 @@ function isExplanation(detail: object): detail is AssignmentExplanation {
 
 function summarizeRouting(detail: Record<string, unknown>): string {
   const flow = nameFlow(detail);
+  const triggers = objectsIn(detail['triggerErrors']).length;
+  const passedOver =
+    triggers === 0 ? '' : ` ${count(triggers, 'trigger')} could not be evaluated and counted as false.`;
   if (typeof detail['reason'] === 'string') {
-    return `The default team got it, because ${detail['reason']}${flow === '' ? '' : ` (${flow})`}.`;
+    return `The default team got it, because ${detail['reason']}${flow === '' ? '' : ` (${flow})`}.${passedOver}`;
   }
+  // Of the opening: what the flow decided is told by another.
+  if (triggers > 0) return `${flow === '' ? 'A flow' : upperFirst(flow)} was chosen.${passedOver}`;
   const evaluated = Array.isArray(detail['evaluated']) ? (detail['evaluated'] as unknown[]) : [];
   const failed = evaluated.filter((branch) => isObject(branch) && typeof branch['error'] === 'string').length;
   const failures = failed === 0 ? '' : ` ${count(failed, 'condition')} could not be evaluated and counted as false.`;
-  const sent = `${typeof detail['text'] === 'string' ? ' The contact was sent a text.' : ''}${
-    typeof detail['webhookUrl'] === 'string' ? ' A webhook was told.' : ''
-  }`;
+  const sent = summarizeSent(typeof detail['text'] === 'string', typeof detail['webhookUrl'] === 'string');
   const more = `${summarizeRequirements(detail)}${sent}${failures}`;
   const chose = summarizeDestination(detail);
   const of = flow === '' ? '' : ` of ${flow}`;
@@ -203,18 +213,15 @@ function summarizeWait(steps: readonly Record<string, unknown>[]): string | null
 
 /** The contact answered, or did not. What failed is told apart. */
 function summarizeQuestions(steps: readonly Record<string, unknown>[]): string[] {
-  const asked = steps.filter(({ outcome }) => outcome === 'asked').length;
   const answered = steps.filter(({ outcome }) => outcome === 'answered').length;
   const givenUp = steps.filter(({ outcome }) => outcome === 'gave_up');
-  const told = [
-    ...(asked === 0 && answered === 0 ? [] : [`${count(Math.max(asked, answered), 'question')} asked`]),
-    ...(answered === 0 ? [] : [`${answered} answered`]),
+  return [
+    ...(answered === 0 ? [] : [`The contact answered ${answered === 1 ? 'the question' : `${answered} questions`}.`]),
     ...givenUp.slice(0, MAX_SHOWN).map(({ position, reason }) => {
-      const step = typeof position === 'number' ? `step ${position + 1}` : 'a step';
-      return `${step} gave up${typeof reason === 'string' ? ` (${reason})` : ''}`;
+      const step = typeof position === 'number' ? `Step ${position + 1}` : 'A step';
+      return `${step} gave up${typeof reason === 'string' ? `: ${reason}` : ''}.`;
     }),
   ];
-  return told.length === 0 ? [] : [`The contact: ${told.join(', ')}.`];
 }
 
 const MAX_SHOWN = 10;
@@ -223,6 +230,8 @@ function count(number: number, thing: string): string {
   if (number === 1) return `1 ${thing}`;
   return `${number} ${thing}${thing.endsWith('ch') ? 'es' : 's'}`;
 }
+
+const upperFirst = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
 /** What people wrote may end like a sentence already. */
 function endSentence(text: string): string {

@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance, RouteOptions } from 'fastify';
 import { problemResponses } from './schemas.ts';
+import { webhooks } from './webhooks.ts';
 
 const tags = [
   { name: 'Messages', description: 'What contacts write' },
@@ -49,6 +50,7 @@ export async function documentRoutes(app: FastifyInstance): Promise<void> {
       },
       servers: [{ url: '/', description: 'This server' }],
       tags,
+      webhooks,
       components: {
         securitySchemes: {
           bearer: {

@@ -1,7 +1,7 @@
 /** What the API shows of a flow that was tried. */
 import { Type, type Static } from '@fastify/type-provider-typebox';
 import type { ExplainedCondition, TriedStep } from '../routing/flow-trial.ts';
-import type { TryResult } from '../store/flow-try.ts';
+import type { TrialResult } from '../store/flow-trial.ts';
 import { HintView, viewHint } from './flow-views.ts';
 import { Nullable, NullableId, OneOf } from './schemas.ts';
 
@@ -86,7 +86,7 @@ export const FlowTrialView = Type.Object({
   hints: Type.Array(HintView, { description: 'No faults of the document, but hardly meant' }),
 });
 
-export function viewFlowTrial(result: TryResult): Static<typeof FlowTrialView> {
+export function viewFlowTrial(result: TrialResult): Static<typeof FlowTrialView> {
   const { trigger, steps, fields, fieldSources, messages, assignment, earlierFlow, hints } = result;
   return {
     trigger: { matched: trigger.value, ...viewCondition(trigger), earlierFlow },
@@ -100,24 +100,24 @@ export function viewFlowTrial(result: TryResult): Static<typeof FlowTrialView> {
   };
 }
 
-function viewRoute(result: TryResult): Static<typeof FlowTrialView>['route'] {
+function viewRoute(result: TrialResult): Static<typeof FlowTrialView>['route'] {
   const { route, failure, teamNames, defaultTeamId } = result;
   const evaluated = result.evaluated.map(({ name, ...condition }) => ({ name, ...viewCondition(condition) }));
   const nameOf = (teamId: string | null) => (teamId === null ? null : (teamNames.get(teamId) ?? null));
   if (failure !== null) {
     const team = { teamId: defaultTeamId, teamName: nameOf(defaultTeamId), priority: 0 };
-    return { ...decidedByNone, ...team, kind: 'default_team', reason: failure, evaluated };
+    return { ...emptyRoute, ...team, kind: 'default_team', reason: failure, evaluated };
   }
   if (route === null) return null;
   const { branch, text, webhookUrl } = route;
   const decided = { branch, gaveUpStep: route.gaveUpStep ?? null, evaluated, text, webhookUrl };
-  if (route.kind === 'close') return { ...decidedByNone, ...decided, kind: 'close' };
+  if (route.kind === 'close') return { ...emptyRoute, ...decided, kind: 'close' };
   const { teamId, priority, slaSeconds, requirements, share = null } = route;
   const team = { teamId, teamName: nameOf(teamId), priority, slaSeconds, requirements, share };
   return { ...decided, ...team, kind: 'team' };
 }
 
-const decidedByNone = {
+const emptyRoute = {
   branch: null,
   gaveUpStep: null,
   teamId: null,
@@ -152,4 +152,4 @@ function viewText({ text, choices }: TriedText) {
   return { text, ...(choices !== undefined && { choices: choices.map(({ value, label }) => ({ value, label })) }) };
 }
 
-type TriedText = TryResult['messages'][number];
+type TriedText = TrialResult['messages'][number];

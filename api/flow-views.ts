@@ -1,6 +1,7 @@
 /** What the API shows of flows: the schema of the answer and the function that makes it, side by side. */
 import { Type, type Static } from '@fastify/type-provider-typebox';
-import type { FlowFault } from '../routing/flow-document.ts';
+import type { FlowFault } from '../routing/flow-faults.ts';
+import { withoutQuery } from '../routing/web-address.ts';
 import type { FlowRow, FlowVersionRow, InvalidFlow, NoFlow } from '../store/flows.ts';
 import { problem, type FieldFault, type Problem } from './problems.ts';
 import type { Scope } from './principal.ts';
@@ -63,7 +64,7 @@ const versionMembers = {
 export const FlowVersionView = Type.Object(versionMembers);
 
 /** For admins; others get what `viewFlowVersionFor` shows. */
-export function viewFlowVersion(row: FlowVersionRow): Static<typeof FlowVersionView> {
+function viewFlowVersion(row: FlowVersionRow): Static<typeof FlowVersionView> {
   const { id, flowId, number, document } = row;
   return { id, flowId, number, document, publishedAt: row.publishedAt.toISOString() };
 }
@@ -96,7 +97,7 @@ export function viewDocument<Document extends object>(document: Document, scope:
 }
 
 function withoutQueries(part: unknown, name: string): unknown {
-  if (typeof part === 'string') return name === 'url' || name === 'webhookUrl' ? part.replace(/\?.*$/s, '') : part;
+  if (typeof part === 'string') return name === 'url' || name === 'webhookUrl' ? withoutQuery(part) : part;
   if (Array.isArray(part)) return part.map((item) => withoutQueries(item, ''));
   if (typeof part !== 'object' || part === null) return part;
   return Object.fromEntries(Object.entries(part).map(([key, member]) => [key, withoutQueries(member, key)]));

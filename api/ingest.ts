@@ -84,7 +84,7 @@ export function createIngestPool(config: Config, logger: Logger): pg.Pool {
  * What the message holds in memory while it waits: its texts, and an allowance of 1.5 KB for the promise, the request and the
  * reply around it. Attributes and attachments are counted by their longest form only as far as looking at them is cheap.
  */
-export function estimateBytes({ contact, text, attachments }: IngestItem): number {
+function estimateBytes({ contact, text, attachments }: IngestItem): number {
   let bytes = 1_500 + 2 * (text?.length ?? 0);
   if (attachments !== undefined) bytes += attachments.length * maxAttachmentBytes;
   if (contact.attributes !== undefined) bytes += Object.keys(contact.attributes).length * maxAttributeBytes;

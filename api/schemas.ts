@@ -104,15 +104,20 @@ export function listOf<T extends TSchema>(item: T) {
 }
 
 /**
- * A page of a list that is ordered by id. Ask the store for `limit + 1` rows after `decodeCursor(query.cursor)`: the row too
- * many tells that there is a next page.
+ * A page of a list that is ordered by id, or by what `cursorOf` tells. Ask the store for `limit + 1` rows after
+ * `decodeCursor(query.cursor)`: the row too many tells that there is a next page.
  */
-export function toPage<Row extends { id: string }, View>(rows: Row[], limit: number, view: (row: Row) => View) {
+export function toPage<Row extends { id: string }, View>(
+  rows: Row[],
+  limit: number,
+  view: (row: Row) => View,
+  cursorOf: (row: Row) => string = ({ id }) => id,
+) {
   const items = rows.slice(0, limit);
   const last = items.at(-1);
   return {
     items: items.map(view),
-    nextCursor: rows.length > limit && last !== undefined ? encodeCursor(last.id) : null,
+    nextCursor: rows.length > limit && last !== undefined ? encodeCursor(cursorOf(last)) : null,
   };
 }
 

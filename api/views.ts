@@ -15,7 +15,7 @@ export const NullableTimestamp = Nullable(Timestamp);
 const JsonObject = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
 
 export const conversationStates = ['enriching', 'routing', 'waiting', 'assigned', 'closed'] as const;
-export const conversationSources = ['contact', 'user', 'api'] as const;
+const conversationSources = ['contact', 'user', 'api'] as const;
 
 export const MessageView = Type.Object({
   id: Id,

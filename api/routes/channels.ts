@@ -9,6 +9,7 @@ import {
   type MadeSecret,
 } from '../../store/channels.ts';
 import { isRefusedAddress, literalAddressOf } from '../../platform/private-addresses.ts';
+import { withoutQuery } from '../../routing/web-address.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import type { Scope } from '../principal.ts';
 import { problem } from '../problems.ts';
@@ -229,7 +230,7 @@ function faultOfUrl(url: string, privateCidrs: readonly string[]): { message: st
 }
 
 function viewChannel({ id, key, name, units, outboundUrl, createdAt }: Channel, scope: Scope) {
-  const url = scope === 'admin' ? outboundUrl : (outboundUrl?.replace(/\?.*$/s, '') ?? null);
+  const url = scope === 'admin' || outboundUrl === null ? outboundUrl : withoutQuery(outboundUrl);
   return { id, key, name, units, outboundUrl: url, createdAt: createdAt.toISOString() };
 }
 

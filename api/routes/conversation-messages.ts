@@ -4,18 +4,7 @@ import { addReply } from '../../store/replies.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { refuseConversation, requireConversation } from '../conversation-problems.ts';
 import { requireActingAgent } from '../principal.ts';
-import {
-  Body,
-  decodeCursor,
-  encodeCursor,
-  errorResponses,
-  Id,
-  IdParams,
-  listOf,
-  ListQuery,
-  SafeText,
-  toPage,
-} from '../schemas.ts';
+import { Body, decodeCursor, errorResponses, Id, IdParams, listOf, ListQuery, SafeText, toPage } from '../schemas.ts';
 import { MessageView, viewMessage } from '../views.ts';
 
 const MAX_TEXT_LENGTH = 16_384;
@@ -39,10 +28,8 @@ export function conversationMessagesRoutes({ pool }: ApiDeps): FastifyPluginAsyn
         await requireConversation(pool, workspaceId, params.id);
         const key = { workspaceId, conversationId: params.id };
         const rows = await listMessages(pool, { ...key, afterSequence, limit: limit + 1 });
-        const page = toPage(rows, limit, viewMessage);
-        const last = page.items.at(-1);
         // The thread's order is the sequence, not the id: ids are made by many machines.
-        return { ...page, nextCursor: page.nextCursor && last ? encodeCursor(String(last.sequence)) : null };
+        return toPage(rows, limit, viewMessage, ({ sequence }) => String(sequence));
       },
     );
 

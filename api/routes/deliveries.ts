@@ -1,4 +1,5 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { withoutQuery } from '../../routing/web-address.ts';
 import { findChannelId } from '../../store/channels.ts';
 import {
   deliveryStates,
@@ -7,7 +8,7 @@ import {
   retryDelivery,
   retryFailedDeliveries,
   type DeliveryRow,
-} from '../../store/deliveries.ts';
+} from '../../store/delivery-records.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { problem } from '../problems.ts';
 import {
@@ -140,8 +141,7 @@ export function deliveriesRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
 function viewDelivery({ dueAt, createdAt, url, ...row }: DeliveryRow) {
   return {
     ...row,
-    // Secrets are often in there.
-    url: url === null ? null : url.replace(/[?#].*$/, ''),
+    url: url === null ? null : withoutQuery(url),
     nextAttemptAt: row.state === 'pending' ? (dueAt?.toISOString() ?? null) : null,
     createdAt: createdAt.toISOString(),
   };

@@ -1,6 +1,6 @@
 import { Type, type FastifyPluginAsyncTypebox, type Static } from '@fastify/type-provider-typebox';
 import { MAX_ANSWER_MESSAGES } from '../../routing/answer.ts';
-import { tryFlowNow, type TryRefusal, type TryRequest } from '../../store/flow-try.ts';
+import { runFlowTrial, type TrialRefusal, type TrialRequest } from '../../store/flow-trial.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import { DocumentedDocument, OpenDocument } from '../flow-document-schema.ts';
 import { FlowTrialView, viewFlowTrial } from '../flow-trial-views.ts';
@@ -9,7 +9,7 @@ import { problem, type Problem } from '../problems.ts';
 import { Attributes, Body, errorResponses, Id, IdParams, SafeText, TimestampInput } from '../schemas.ts';
 import { escapePointer } from '../text-check.ts';
 
-export function flowTryRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
+export function flowTrialRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
   return async (app) => {
     app.post(
       '/flows/:id/try',
@@ -20,15 +20,15 @@ export function flowTryRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
           summary: 'Try a flow on a described contact and message',
           description: `${whatItDoes} Tried is the draft, the live version or any other.`,
           params: IdParams,
-          body: Body({ version: Type.Optional(Version), ...tryMembers }),
+          body: Body({ version: Type.Optional(Version), ...trialMembers }),
           response: { 200: FlowTrialView, ...errorResponses(404, 422) },
         },
       },
       async ({ principal: { workspaceId }, params, body: { version = 'draft', ...body } }) => {
-        const result = await tryFlowNow(pool, {
+        const result = await runFlowTrial(pool, {
           ...requestOf(body),
           workspaceId,
-          flow: { flowId: params.id, version: version as number | 'draft' | 'live' },
+          flow: { flowId: params.id, version },
         });
         if (result.kind !== 'tried') throw refusalProblem(result);
         return viewFlowTrial(result);
@@ -40,18 +40,18 @@ export function flowTryRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       {
         config: {
           scope: 'admin',
-          documentedBody: Body({ document: DocumentedDocument, name: Type.Optional(FlowName), ...tryMembers }),
+          documentedBody: Body({ document: DocumentedDocument, name: Type.Optional(FlowName), ...trialMembers }),
         },
         schema: {
           tags: ['Flows'],
           summary: 'Try a document that is not stored',
           description: `${whatItDoes} The document is checked first, as a draft would be.`,
-          body: Body({ document: OpenDocument, name: Type.Optional(FlowName), ...tryMembers }),
+          body: Body({ document: OpenDocument, name: Type.Optional(FlowName), ...trialMembers }),
           response: { 200: FlowTrialView, ...errorResponses(422) },
         },
       },
       async ({ principal: { workspaceId }, body: { document, name = null, ...body } }) => {
-        const result = await tryFlowNow(pool, { ...requestOf(body), workspaceId, flow: { document, name } });
+        const result = await runFlowTrial(pool, { ...requestOf(body), workspaceId, flow: { document, name } });
         if (result.kind !== 'tried') throw refusalProblem(result);
         return viewFlowTrial(result);
       },
@@ -68,7 +68,7 @@ const FlowName = SafeText(200, {
     'The document stands in the place of the flow with this name in the order; left out, or unknown: behind all others',
 });
 
-const Version = Type.Unsafe<number | string>({
+const Version = Type.Unsafe<number | 'draft' | 'live'>({
   type: ['integer', 'string'],
   minimum: 1,
   maximum: 999_999_999,
@@ -113,7 +113,7 @@ const Answer = Type.Unsafe<string | string[]>({
   items: { type: 'string', maxLength: 4096 },
 });
 
-const tryMembers = {
+const trialMembers = {
   channel: Type.Optional(SafeText(64, { description: 'Key; left out: the channel that was made first' })),
   contact: Type.Optional(TriedContact),
   message: Body({ text: SafeText(16_384, { minLength: 0, description: 'What the contact wrote' }) }),
@@ -143,17 +143,17 @@ const tryMembers = {
   ),
 };
 
-const TryBody = Body(tryMembers);
+const TrialBody = Body(trialMembers);
 
-type RequestMembers = Omit<TryRequest, 'workspaceId' | 'flow'>;
+type RequestMembers = Omit<TrialRequest, 'workspaceId' | 'flow'>;
 
-function requestOf(body: Static<typeof TryBody>): RequestMembers {
+function requestOf(body: Static<typeof TrialBody>): RequestMembers {
   const { channel = null, contact = {}, message, at, answers = [], responses = {}, share } = body;
   const atMs = at === undefined ? null : Date.parse(at);
   return { channel, contact, text: message.text, atMs, answers, responses, share };
 }
 
-function refusalProblem(refusal: TryRefusal): Problem {
+function refusalProblem(refusal: TrialRefusal): Problem {
   switch (refusal.kind) {
     case 'not_found':
       return problem('not_found');
@@ -166,7 +166,7 @@ function refusalProblem(refusal: TryRefusal): Problem {
   }
 }
 
-function unknownResponses({ keys, positions }: Extract<TryRefusal, { kind: 'unknown_responses' }>): Problem {
+function unknownResponses({ keys, positions }: Extract<TrialRefusal, { kind: 'unknown_responses' }>): Problem {
   const mend =
     positions.length === 0
       ? 'Remove it: the flow has no such step.'

@@ -1,9 +1,7 @@
 import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { diffFlows } from '../../routing/flow-diff.ts';
-import type { FlowDocument } from '../../routing/flow-schema.ts';
-import { rollBackFlow } from '../../store/flow-publishing.ts';
-import { getFlow, getFlowVersion, listFlowVersions, publishFlow, type FlowRow } from '../../store/flows.ts';
-import type { Queryable } from '../../store/database.ts';
+import { publishFlow, rollBackFlow } from '../../store/flow-publishing.ts';
+import { getFlow, getFlowDocument, getFlowVersion, listFlowVersions, type FlowVersionName } from '../../store/flows.ts';
 import type { ApiDeps } from '../dependencies.ts';
 import {
   FlowVersionView,
@@ -15,19 +13,8 @@ import {
   viewFlowVersionFor,
   viewLiveVersion,
 } from '../flow-views.ts';
-import { problem } from '../problems.ts';
-import {
-  Body,
-  decodeCursor,
-  encodeCursor,
-  errorResponses,
-  Id,
-  IdParams,
-  listOf,
-  ListQuery,
-  OneOf,
-  toPage,
-} from '../schemas.ts';
+import { problem, type Problem } from '../problems.ts';
+import { Body, decodeCursor, errorResponses, Id, IdParams, listOf, ListQuery, OneOf, toPage } from '../schemas.ts';
 
 const MAX_NUMBER = 999_999_999;
 const VersionNumber = Type.Integer({ minimum: 1, maximum: MAX_NUMBER, description: 'Of a published version, from 1' });
@@ -114,10 +101,8 @@ function readingRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
         if ((await getFlow(pool, key)) === null) throw problem('not_found');
         const beforeNumber = numberOf(decodeCursor(cursor, /^[1-9][0-9]{0,8}$/));
         const rows = await listFlowVersions(pool, { ...key, beforeNumber, limit: limit + 1 });
-        const page = toPage(rows, limit, viewFlowVersionFor(scope));
-        const last = page.items.at(-1);
         // Versions go by number; ids of versions published by two machines at once may disagree with it.
-        return { ...page, nextCursor: page.nextCursor && last ? encodeCursor(String(last.number)) : null };
+        return toPage(rows, limit, viewFlowVersionFor(scope), ({ number }) => String(number));
       },
     );
 
@@ -160,10 +145,10 @@ function readingRoutes({ pool }: ApiDeps): FastifyPluginAsyncTypebox {
       async ({ principal: { workspaceId, scope }, params, query }) => {
         const flow = await getFlow(pool, { workspaceId, flowId: params.id });
         if (flow === null) throw problem('not_found');
-        const from = await findDocument(pool, { workspaceId, flow, name: query.from });
-        const to = await findDocument(pool, { workspaceId, flow, name: query.to });
-        if (from === null) throw unknownVersion('from');
-        if (to === null) throw unknownVersion('to');
+        const from = await getFlowDocument(pool, { workspaceId, flow, version: versionOf(query.from) });
+        const to = await getFlowDocument(pool, { workspaceId, flow, version: versionOf(query.to) });
+        if (from === null) throw noVersion('from', query.from);
+        if (to === null) throw noVersion('to', query.to);
         return { changes: diffFlows(viewDocument(from, scope), viewDocument(to, scope)) };
       },
     );
@@ -177,15 +162,13 @@ const FlowChangeView = Type.Object({
   to: Type.Optional(Type.Unknown({ description: 'Left out where it was removed' })),
 });
 
-/** @returns null where there is no such version, as of a flow that is not live */
-async function findDocument(
-  db: Queryable,
-  { workspaceId, flow, name }: { workspaceId: string; flow: FlowRow; name: string },
-): Promise<FlowDocument | null> {
-  if (name === 'draft') return flow.document;
-  const number = name === 'live' ? flow.publishedNumber : Number(name);
-  if (number === null) return null;
-  return (await getFlowVersion(db, { workspaceId, flowId: flow.id, number }))?.document ?? null;
+const noVersion = (field: string, name: string): Problem =>
+  name === 'live'
+    ? unknownVersion(field, 'The flow is not live. Send the number of a version, or draft.')
+    : unknownVersion(field);
+
+function versionOf(name: string): FlowVersionName {
+  return name === 'draft' || name === 'live' ? name : Number(name);
 }
 
 function numberOf(cursor: string | null): number | null {

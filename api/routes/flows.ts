@@ -29,7 +29,7 @@ import {
   SafeText,
   toPage,
 } from '../schemas.ts';
-import { flowTryRoutes } from './flow-try.ts';
+import { flowTrialRoutes } from './flow-trial.ts';
 import { flowVersionsRoutes } from './flow-versions.ts';
 
 const Name = NameText(200, { examples: ['Support'] });
@@ -41,7 +41,7 @@ export function flowsRoutes(deps: ApiDeps): FastifyPluginAsyncTypebox {
     await app.register(documentRoutes(deps));
     await app.register(orderRoutes(deps));
     await app.register(flowVersionsRoutes(deps));
-    await app.register(flowTryRoutes(deps));
+    await app.register(flowTrialRoutes(deps));
   };
 }
 

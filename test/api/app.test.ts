@@ -117,6 +117,14 @@ describe('the OpenAPI document', () => {
     }
   });
 
+  test('what is sent to others is in it, with what it holds', async () => {
+    const { body } = await api.call('GET', '/openapi.json');
+    expect(Object.keys(body.webhooks)).toEqual(['message.outbound', 'flow.routed', 'flow.nobody_available']);
+    for (const { post } of Object.values<any>(body.webhooks)) {
+      expect(post.requestBody.content['application/json'].schema.properties.data.required).toContain('conversationId');
+    }
+  });
+
   test('every call of the contract is in it', async () => {
     const { body } = await api.call('GET', '/openapi.json');
     const calls = Object.entries<object>(body.paths).flatMap(([path, item]) =>

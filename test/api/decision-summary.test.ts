@@ -37,10 +37,10 @@ test('a route tells a close, a text, a webhook, a share and an aim', () => {
   const sentenceOf = (detail: object) =>
     summarizeDecision({ kind: 'routing', detail: { branch: 'Closed', ...detail } });
   expect(sentenceOf({ kind: 'close', text: 'We are back on Monday.', webhookUrl: null })).toBe(
-    'The branch “Closed” applied and closed the conversation. The contact was sent a text.',
+    'The branch “Closed” applied and closed the conversation. The contact is sent a text.',
   );
   expect(sentenceOf({ kind: 'close', text: null, webhookUrl: 'https://example.com' })).toBe(
-    'The branch “Closed” applied and closed the conversation. A webhook was told.',
+    'The branch “Closed” applied and closed the conversation. A webhook is told.',
   );
   expect(sentenceOf({ teamId: 't1', priority: 5, slaSeconds: 60, share: 12 })).toBe(
     'The branch “Closed” applied and chose team t1 by the contact’s share with priority 5 and a wait of at most 60 s as its aim.',
@@ -157,7 +157,7 @@ test('enrichment tells what the contact was asked and whether it answered', () =
     { position: 2, kind: 'ask', outcome: 'gave_up', reason: 'no answer came in time' },
   ];
   expect(summarizeDecision({ kind: 'enrichment', detail: { fields: { a: 1 }, failures: [], steps } })).toBe(
-    'Enrichment set a = 1. The contact: 2 questions asked, 1 answered, step 3 gave up (no answer came in time).',
+    'Enrichment set a = 1. The contact answered the question. Step 3 gave up: no answer came in time.',
   );
 });
 
@@ -171,7 +171,9 @@ test('a question that waits is told as one, and nothing is said of what is not k
   expect(summaryOf({}, { ...asked, reason: 'the answer does not fit' })).toBe(
     'Asked the contact again (step 2): the answer does not fit.',
   );
-  expect(summaryOf({}, { ...asked, outcome: 'answered' })).toMatch(/^Enrichment found nothing out\. The contact: /);
+  expect(summaryOf({}, { ...asked, outcome: 'answered' })).toMatch(
+    /^Enrichment found nothing out\. The contact answered the question\.$/,
+  );
 });
 
 test('an assignment by hand tells who did it and that it went over the capacity', () => {
@@ -193,6 +195,25 @@ test('an assignment is told as an offer where the agent has to accept first', ()
   const sentenceOf = (offered: boolean) => summarizeDecision({ kind: 'assignment', detail: { ...detail, offered } });
   expect(sentenceOf(true)).toBe('Offered to agent a1: next in turn.');
   expect(sentenceOf(false)).toBe('Agent a1 chosen: next in turn.');
+});
+
+test('an opening tells the triggers that failed, whoever got it', () => {
+  const triggerErrors = [{ flowVersionId: 'v1', error: 'no such key: age' }];
+  const chosen = { flowVersionId: 'v2', flowVersionNumber: 3, flowName: 'Support', triggerErrors };
+  expect(summarizeDecision({ kind: 'routing', detail: chosen })).toBe(
+    'Version 3 of the flow “Support” was chosen. 1 trigger could not be evaluated and counted as false.',
+  );
+  const two = { triggerErrors: [...triggerErrors, ...triggerErrors] };
+  expect(summarizeDecision({ kind: 'routing', detail: two })).toBe(
+    'A flow was chosen. 2 triggers could not be evaluated and counted as false.',
+  );
+  const nobody = { teamId: 't1', branch: null, reason: 'no published flow matches' };
+  expect(summarizeDecision({ kind: 'routing', detail: { ...nobody, triggerErrors: [] } })).toBe(
+    'The default team got it, because no published flow matches.',
+  );
+  expect(summarizeDecision({ kind: 'routing', detail: { ...nobody, triggerErrors } })).toBe(
+    'The default team got it, because no published flow matches. 1 trigger could not be evaluated and counted as false.',
+  );
 });
 
 test('a rejected offer tells the reason, and ends once whatever the reason ends with', () => {

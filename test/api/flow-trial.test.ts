@@ -108,11 +108,11 @@ test('who a try names gets the conversation in earnest', async () => {
   const agents = [await workspace.addAgent(2), await workspace.addAgent(2), await workspace.addAgent(2)];
   const id = await create();
   for (let turn = 0; turn < 5; turn += 1) {
-    const foreseen = (await attempt(id)).body['assignment'];
+    const preview = (await attempt(id)).body['assignment'];
     const { conversationId } = await workspace.open();
     const { agentId } = (await workspace.get(`/conversations/${conversationId}`)).body as { agentId: string };
     expect(agents).toContain(agentId);
-    expect(foreseen).toMatchObject({ outcome: 'assigned', agentId });
+    expect(preview).toMatchObject({ outcome: 'assigned', agentId });
   }
 });
 
@@ -273,13 +273,20 @@ test('what is found before a step that must not fail is told with the default te
     ],
     routing: { branches: [], otherwise: { close: true } },
   };
-  const { body } = await attempt(await create({ document }), { responses: { 1: { tier: 'gold' } } });
+  const id = await create({ document });
+  const { body } = await attempt(id);
   expect(body).toMatchObject({
-    steps: [{ outcome: 'done' }, { outcome: 'failed', reason: expect.stringContaining('debt'), fieldsSet: {} }],
+    steps: [{ outcome: 'done' }, { outcome: 'failed', reason: expect.stringContaining('no response'), fieldsSet: {} }],
     fieldSources: { a: { step: 0, kind: 'set' } },
     route: { kind: 'default_team', teamId: workspace.defaultTeamId, reason: expect.stringMatching(/^step 2 failed: /) },
   });
   expect(body['fields']).toEqual({ a: 'known' });
+  // What the response does not tell is no failure.
+  expect((await attempt(id, { responses: { 1: { tier: 'gold' } } })).body).toMatchObject({
+    steps: [{ outcome: 'done' }, { outcome: 'done', reason: expect.stringContaining('debt') }, { outcome: 'done' }],
+    route: { kind: 'close' },
+    fields: { a: 'known', tier: 'gold', late: true },
+  });
 });
 
 test('a try changes nothing in the database, not even a sequence', async () => {

@@ -2,6 +2,9 @@
  * What the examples of docs/flows.md meet outside: the channel, other systems and a language model, all of them one HTTP server on this machine.
  * `https://crm.example.com/x` is its `/crm.example.com/x`.
  */
+import { Value } from 'typebox/value';
+import { webhookBodies } from '../../api/webhooks.ts';
+import { completionSaying } from '../support/model-server.ts';
 import { startRecordingServer, type RecordedRequest, type ServerAnswer } from '../support/recording-server.ts';
 import type { Example } from './flow-example.ts';
 
@@ -12,26 +15,30 @@ interface Sent {
   readonly data: { readonly text: string; readonly contact: { readonly externalIds: readonly string[] } };
 }
 
+function isDescribed({ body }: RecordedRequest): boolean {
+  const sent = JSON.parse(body) as { type: keyof typeof webhookBodies };
+  return Value.Check(webhookBodies[sent.type], sent);
+}
+
 export async function startOutside() {
   let example: Pick<Example, 'systems' | 'model'> = {};
   let isDown = false;
   let number = 0;
 
   const server = await startRecordingServer((request): ServerAnswer => {
-    if (request.path.startsWith('/chat/') || request.path.startsWith('/hooks.example.com/')) return { status: 204 };
-    if (request.path.startsWith('/model/')) return { status: 200, json: completionOf(request) };
+    // As strict as the OpenAPI document: what it does not describe is not taken.
+    if (/^\/(chat|hooks\.example\.com)\//.test(request.path)) return { status: isDescribed(request) ? 204 : 410 };
+    if (request.path.startsWith('/model/')) return { status: 200, json: answerOfModel(request) };
     if (isDown) return { status: 503 };
     const json = example.systems?.[`${request.method} https://${request.path.slice(1)}`];
     return json === undefined ? { status: 404 } : { status: 200, json };
   });
 
-  /** As an OpenAI-compatible endpoint puts it. */
-  function completionOf({ body }: RecordedRequest): object {
+  function answerOfModel({ body }: RecordedRequest): object {
     const heard = Object.entries(example.model ?? {}).find(([text]) =>
       body.includes(JSON.stringify(text).slice(1, -1)),
     );
-    const content = JSON.stringify(heard?.[1] ?? {});
-    return { id: '1', object: 'chat.completion', choices: [{ index: 0, message: { role: 'assistant', content } }] };
+    return completionSaying(JSON.stringify(heard?.[1] ?? {}));
   }
 
   return {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { extendEnvironment } from '../../platform/config.ts';
+import { readFlowSecrets } from '../../platform/flow-secrets.ts';
 import { createWorkspace, type NewWorkspace } from '../../store/workspaces.ts';
 import { createApiClient } from '../support/api-client.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
@@ -66,7 +67,9 @@ const clientOf = ({ keys }: NewWorkspace) => ({
 test('every block of the guide is one that is run, or is no JSON', () => {
   const others = fences.filter((fence) => !examples.includes(fence) && !trials.includes(fence));
   expect(
-    others.map(({ info }) => info).filter((info) => !/^(sh|mermaid|json file|json delivered|js signature)$/.test(info)),
+    others
+      .map(({ info }) => info)
+      .filter((info) => !/^(sh|mermaid|json file|json secrets|json delivered|js signature)$/.test(info)),
   ).toEqual([]);
 });
 
@@ -118,6 +121,15 @@ test.each(trials.map(({ line, text }) => ({ line, text })))(
     expect(outside.requests).toEqual([]);
   },
 );
+
+test('the file of secrets that the guide shows can be read', async () => {
+  const file = join(directory, 'shown-secrets.json');
+  const { text } = fences.find(({ info }) => info === 'json secrets')!;
+  await writeFile(file, text, { mode: 0o600 });
+  const [workspaceId = ''] = Object.keys(JSON.parse(text));
+  const { host } = readFlowSecrets(file, { warn: () => expect.unreachable() }).find(workspaceId, 'crm')!;
+  expect(host).toBe('crm.example.com');
+});
 
 test('the file of the guide is found valid, comes out as it expects, and can be published', async () => {
   const { keys } = await createWorkspace(system.database.pool, { name: 'Files' });
