@@ -73,7 +73,7 @@ export async function listChannels(
 
 /**
  * Other units are for conversations that begin from now on: what an open one takes was fixed when it began. The first outbound URL brings a secret,
- * which stays when the URL changes or goes. At another URL, what waits is tried at once; without one, it fails when it is due.
+ * which stays when the URL changes or goes. A change of the URL makes what waits due at once: at another URL it is tried, without one it fails.
  */
 export async function updateChannel(
   db: Queryable,

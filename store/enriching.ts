@@ -10,13 +10,15 @@
  */
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
+import { MAX_ANSWER_MESSAGES } from '../routing/answer.ts';
 import { takeTurn, type FlowTurn } from '../routing/flow-interpreter.ts';
 import { needsHistory } from '../routing/flow-document.ts';
 import type { Phase } from '../routing/phase.ts';
-import { runStatement, transact } from './database.ts';
+import { readContactHistories } from './contact-histories.ts';
+import { runStatement, transact, type Queryable } from './database.ts';
 import { lockContact, type ConversationKey } from './locks.ts';
 import { sendToContact } from './outgoing.ts';
-import { handOnInput, readContactHistories, readStepInputs, type FlowStepInput } from './step-inputs.ts';
+import { handOnInput, readStepInputs, type FlowStepInput } from './step-inputs.ts';
 import { answeredIn, failuresOf, recordOf } from './turn-records.ts';
 
 export interface Enriched {
@@ -177,8 +179,8 @@ async function writeSpokenTurn(
   const written = await transact(pool, async (tx) => {
     const contact = await lockContact(tx, key, { skipHeld });
     if (contact === null) return false;
-    // More of the answer has come since it was read: below the number of the next question nobody would ever look at it.
-    if (input.progress.questions > 0 && contact.lastSequence > input.lastSequence) return false;
+    const hasNews = input.progress.questions > 0 && contact.lastSequence > input.lastSequence;
+    if (hasNews && (await hasMoreOfAnswer(tx, taken))) return false;
     const { rowCount } = await tx.query({
       name: 'write-spoken-turn',
       text: writeSpokenTurnSql,
@@ -199,6 +201,28 @@ async function writeSpokenTurn(
   if (!written) return null;
   if (turn.kind === 'done') handOnRouting(taken);
   return phaseAfter(taken);
+}
+
+/**
+ * Whether more of the answer has come since it was read: below the number of the next question nobody would ever look at it. That alone
+ * refuses a turn: what is above the messages that are one answer, or came when its time was over, is looked at by nobody anyway, and a
+ * contact that never stops writing must not be waited for without end, asking other systems each time. Asked with the contact's lock held.
+ */
+async function hasMoreOfAnswer(tx: Queryable, { key, input }: TakenTurn): Promise<boolean> {
+  const { rows } = await tx.query({
+    name: 'find-more-of-answer',
+    text: `SELECT FROM conversations v
+           CROSS JOIN LATERAL (
+             SELECT m.sequence, m.received_at FROM messages m
+             WHERE m.workspace_id = v.workspace_id AND m.conversation_id = v.id AND m.sequence > v.awaiting_after_sequence
+               AND m.direction = 'inbound'
+             ORDER BY m.sequence LIMIT ${MAX_ANSWER_MESSAGES}
+           ) answer
+           WHERE v.workspace_id = $1 AND v.id = $2 AND answer.sequence > $3 AND answer.received_at < v.answer_until
+           LIMIT 1`,
+    values: [key.workspaceId, key.conversationId, input.lastSequence],
+  });
+  return rows.length > 0;
 }
 
 function valuesOf({ key, input, turn }: TakenTurn, lastSequence: number): unknown[] {

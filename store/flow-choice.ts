@@ -1,9 +1,13 @@
 import type { RoutingFacts } from '../routing/facts.ts';
-import { stepsLeaveTheHouse, type FlowDocument } from '../routing/flow-document.ts';
+import { usesNetwork } from '../routing/flow-document.ts';
+import type { FlowDocument } from '../routing/flow-schema.ts';
 import { decideTrigger } from '../routing/route.ts';
 import type { Queryable } from './database.ts';
 
-export type FlowChoice =
+export type FlowChoice = {
+  /** Triggers that could not be evaluated and counted as false, of the versions that were asked. */
+  readonly triggerErrors: readonly TriggerError[];
+} & (
   | {
       readonly kind: 'flow';
       readonly version: PublishedVersion;
@@ -11,12 +15,13 @@ export type FlowChoice =
       readonly usesNetwork: boolean;
     }
   /** No published flow's trigger matched, which is no failure; else `failure` tells what was. */
-  | {
-      readonly kind: 'default_team';
-      readonly failure: string | null;
-      /** Triggers that could not be evaluated and counted as false. */
-      readonly triggerErrors: readonly { readonly flowVersionId: string; readonly error: string }[];
-    };
+  | { readonly kind: 'default_team'; readonly failure: string | null }
+);
+
+export interface TriggerError {
+  readonly flowVersionId: string;
+  readonly error: string;
+}
 
 /**
  * The first of these versions whose trigger matches. A version that this code cannot read must not keep the workspace's contacts waiting:
@@ -24,7 +29,7 @@ export type FlowChoice =
  */
 export function chooseFlow(versions: readonly PublishedVersion[], facts: RoutingFacts): FlowChoice {
   let failure: string | null = null;
-  const triggerErrors: { flowVersionId: string; error: string }[] = [];
+  const triggerErrors: TriggerError[] = [];
   for (const version of versions) {
     const { id, document: flow } = version;
     try {
@@ -35,7 +40,8 @@ export function chooseFlow(versions: readonly PublishedVersion[], facts: Routing
           kind: 'flow',
           version,
           hasEnrichment: flow.enrichment.length > 0,
-          usesNetwork: stepsLeaveTheHouse(flow),
+          usesNetwork: usesNetwork(flow),
+          triggerErrors,
         };
       }
     } catch {

@@ -1,4 +1,4 @@
-import type { FlowDocument } from '../routing/flow-document.ts';
+import type { FlowDocument } from '../routing/flow-schema.ts';
 import { findFlowHints, type FlowSurroundings, type LiveFlow } from '../routing/flow-hints.ts';
 import type { Queryable } from './database.ts';
 

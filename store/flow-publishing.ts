@@ -1,24 +1,57 @@
 /**
- * What is live besides by publishing the draft: withdrawn, rolled back, archived, restored, and in which order flows are asked. Each holds the
- * flow's row, or all rows of the workspace by id, so that none reaches into another or into a publish; the next opening goes by what was committed.
+ * What is live: published, unpublished, rolled back, archived, restored, and the order in which flows are asked. Each holds the flow's row, or
+ * all rows of the workspace by id, so that none reaches into another; the next opening goes by what was committed.
  */
 import type pg from 'pg';
+import { newId } from '../platform/id.ts';
+import { usesNetwork } from '../routing/flow-document.ts';
 import { transact, type Queryable } from './database.ts';
 import { readHints } from './flow-hints.ts';
 import {
   checkDocument,
   getFlowVersion,
   listFlows,
-  lockFlow,
   noFlow,
   requireFlow,
-  setPublished,
+  versionColumns,
   type FlowKey,
   type FlowRow,
   type FlowVersionRow,
   type InvalidFlow,
   type NoFlow,
 } from './flows.ts';
+
+/**
+ * Makes the draft the next version and the one that new conversations run by. The flow's row is locked, so that two who
+ * publish at once get two numbers and the higher one stands.
+ */
+export async function publishFlow(
+  pool: pg.Pool,
+  { workspaceId, flowId }: FlowKey,
+): Promise<{ kind: 'published'; version: FlowVersionRow; hints: readonly string[] } | NoFlow | InvalidFlow> {
+  return transact(pool, async (tx) => {
+    const locked = await lockFlow(tx, { workspaceId, flowId });
+    if (locked === null || locked.isArchived) return noFlow(locked);
+    // Checked again, not trusted: the rules may have become stricter since the draft was stored.
+    const checked = await checkDocument(tx, workspaceId, locked.draft);
+    if (checked.kind === 'invalid') return checked;
+    const { rows } = await tx.query<FlowVersionRow>({
+      name: 'publish-flow',
+      text: publishFlowSql,
+      values: [workspaceId, newId(), flowId, JSON.stringify(checked.document), usesNetwork(checked.document)],
+    });
+    const version = rows[0];
+    if (version === undefined) throw new Error(`Flow ${flowId} was not published`);
+    await setPublished(tx, { workspaceId, flowId }, version.id);
+    return { kind: 'published', version, hints: await readHints(tx, { workspaceId, flowId }) };
+  });
+}
+
+const publishFlowSql = `
+  INSERT INTO flow_versions (workspace_id, id, flow_id, number, document, uses_network)
+  SELECT $1, $2, $3, COALESCE(max(number), 0) + 1, $4, $5
+  FROM flow_versions WHERE workspace_id = $1 AND flow_id = $3
+  RETURNING ${versionColumns}`;
 
 /** The flow runs for nobody from now on; conversations under way keep their version. */
 export async function unpublishFlow(
@@ -88,6 +121,30 @@ export async function restoreFlow(pool: pg.Pool, key: FlowKey): Promise<{ kind: 
       });
     }
     return { kind: 'restored', flow: await requireFlow(tx, key) };
+  });
+}
+
+interface LockedFlow {
+  readonly draft: unknown;
+  readonly isArchived: boolean;
+}
+
+/** Whoever changes what is live, or the order, holds the rows of the flows concerned, by id. */
+async function lockFlow(tx: Queryable, { workspaceId, flowId }: FlowKey): Promise<LockedFlow | null> {
+  const { rows } = await tx.query<LockedFlow>({
+    name: 'lock-flow',
+    text: `SELECT draft, archived_at IS NOT NULL AS "isArchived" FROM flows WHERE workspace_id = $1 AND id = $2 FOR UPDATE`,
+    values: [workspaceId, flowId],
+  });
+  return rows[0] ?? null;
+}
+
+/** @param versionId null: the flow runs for nobody from now on */
+async function setPublished(tx: Queryable, { workspaceId, flowId }: FlowKey, versionId: string | null): Promise<void> {
+  await tx.query({
+    name: 'set-published-version',
+    text: 'UPDATE flows SET published_version_id = $3, updated_at = now() WHERE workspace_id = $1 AND id = $2',
+    values: [workspaceId, flowId, versionId],
   });
 }
 

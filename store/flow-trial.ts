@@ -7,20 +7,22 @@ import { newId } from '../platform/id.ts';
 import { joinMessageText, type ContactHistory, type RoutingFacts } from '../routing/facts.ts';
 import { tryFlow, type FlowTrial, type GivenTurns } from '../routing/flow-trial.ts';
 import type { FlowDocument } from '../routing/flow-schema.ts';
+import { noRequirements } from '../routing/requirements.ts';
 import { loadsNeeded } from '../routing/route.ts';
+import { isNetworkStep } from '../routing/step-schemas.ts';
+import { readContactHistories } from './contact-histories.ts';
 import { transact, type Queryable } from './database.ts';
 import { chooseFlow, type PublishedVersion } from './flow-choice.ts';
-import { foreseeAssignment, type Foreseen } from './flow-try-assignment.ts';
+import { previewAssignment, type AssignmentPreview } from './trial-assignment.ts';
 import { readDocumentHints } from './flow-hints.ts';
-import { checkDocument, getFlow, getFlowVersion, type InvalidFlow } from './flows.ts';
-import { readContactHistories } from './step-inputs.ts';
+import { checkDocument, getFlow, getFlowDocument, type FlowVersionName, type InvalidFlow } from './flows.ts';
 import { readTeamLoads } from './team-loads.ts';
 
-export interface TryRequest extends Omit<GivenTurns, 'loads'> {
+export interface TrialRequest extends Omit<GivenTurns, 'loads'> {
   readonly workspaceId: string;
   /** A flow of the workspace in one of its versions, or a document that stands in the place of the flow with this name, if there is one. */
   readonly flow:
-    | { readonly flowId: string; readonly version: number | 'draft' | 'live' }
+    | { readonly flowId: string; readonly version: FlowVersionName }
     | { readonly document: unknown; readonly name: string | null };
   /** Key; null: the channel that was made first. */
   readonly channel: string | null;
@@ -39,26 +41,26 @@ export interface TriedContact {
   readonly history?: Partial<ContactHistory>;
 }
 
-export interface TryResult extends FlowTrial {
+export interface TrialResult extends FlowTrial {
   readonly kind: 'tried';
   /** The flow before it in the order that would run instead. */
   readonly earlierFlow: string | null;
   /** Null where the flow closes the conversation, or does not run. */
-  readonly assignment: Foreseen | null;
+  readonly assignment: AssignmentPreview | null;
   readonly defaultTeamId: string;
   readonly teamNames: ReadonlyMap<string, string>;
   /** What is hardly meant, apart from what the order of the flows would tell. */
   readonly hints: readonly string[];
 }
 
-export type TryRefusal =
+export type TrialRefusal =
   | { readonly kind: 'not_found' }
   | { readonly kind: 'unknown'; readonly what: 'version' | 'channel' | 'contact' }
   /** Keys of `responses` that name no step which asks another system; the positions of those that do. */
   | { readonly kind: 'unknown_responses'; readonly keys: readonly string[]; readonly positions: readonly number[] }
   | InvalidFlow;
 
-export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResult | TryRefusal> {
+export function runFlowTrial(pool: pg.Pool, request: TrialRequest): Promise<TrialResult | TrialRefusal> {
   return transact(pool, async (tx) => {
     // The database itself refuses what would change anything, and all that is read is of one moment.
     await tx.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
@@ -81,7 +83,7 @@ export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResul
     const assignment =
       teamId === null
         ? null
-        : await foreseeAssignment(tx, {
+        : await previewAssignment(tx, {
             workspaceId,
             contactId: isKnown ? facts.contact.id : null,
             channel: facts.channel.key,
@@ -102,11 +104,11 @@ export function tryFlowNow(pool: pg.Pool, request: TryRequest): Promise<TryResul
   });
 }
 
-const fallenBack = { priority: 0, slaSeconds: null, requirements: { skills: [], rings: [] } };
+const fallenBack = { priority: 0, slaSeconds: null, requirements: noRequirements };
 
 type Found = { readonly kind: 'found'; readonly flow: FlowDocument; readonly flowId: string | null };
 
-async function findFlow(tx: Queryable, { workspaceId, flow: asked }: TryRequest): Promise<Found | TryRefusal> {
+async function findFlow(tx: Queryable, { workspaceId, flow: asked }: TrialRequest): Promise<Found | TrialRefusal> {
   if ('document' in asked) {
     const checked = await checkDocument(tx, workspaceId, asked.document);
     if (checked.kind === 'invalid') return checked;
@@ -115,15 +117,11 @@ async function findFlow(tx: Queryable, { workspaceId, flow: asked }: TryRequest)
   const { flowId, version } = asked;
   const flow = await getFlow(tx, { workspaceId, flowId });
   if (flow === null) return { kind: 'not_found' };
-  if (version === 'draft') {
-    const checked = await checkDocument(tx, workspaceId, flow.document);
-    return checked.kind === 'invalid' ? checked : { kind: 'found', flow: checked.document, flowId };
-  }
-  const number = version === 'live' ? flow.publishedNumber : version;
-  const published = number === null ? null : await getFlowVersion(tx, { workspaceId, flowId, number });
-  return published === null
-    ? { kind: 'unknown', what: 'version' }
-    : { kind: 'found', flow: published.document, flowId };
+  const document = await getFlowDocument(tx, { workspaceId, flow, version });
+  if (document === null) return { kind: 'unknown', what: 'version' };
+  if (version !== 'draft') return { kind: 'found', flow: document, flowId };
+  const checked = await checkDocument(tx, workspaceId, document);
+  return checked.kind === 'invalid' ? checked : { kind: 'found', flow: checked.document, flowId };
 }
 
 async function findFlowId(tx: Queryable, workspaceId: string, name: string | null): Promise<string | null> {
@@ -136,10 +134,8 @@ async function findFlowId(tx: Queryable, workspaceId: string, name: string | nul
 }
 
 /** As nothing would come of them, what they were meant for would seem not to respond. */
-function findUnknownResponses(flow: FlowDocument, responses: GivenTurns['responses']): TryRefusal | null {
-  const positions = flow.enrichment.flatMap(({ kind }, place) =>
-    kind === 'http' || kind === 'classify' ? [place] : [],
-  );
+function findUnknownResponses(flow: FlowDocument, responses: GivenTurns['responses']): TrialRefusal | null {
+  const positions = flow.enrichment.flatMap((step, place) => (isNetworkStep(step) ? [place] : []));
   const known = new Set(positions.map(String));
   const keys = Object.keys(responses).filter((key) => !known.has(key));
   return keys.length === 0 ? null : { kind: 'unknown_responses', keys, positions };
@@ -158,7 +154,7 @@ interface Setting {
 /** Of one who is only described. */
 const describedId = '00000000-0000-7000-8000-000000000000';
 
-async function readSetting(tx: Queryable, request: TryRequest): Promise<Setting | TryRefusal> {
+async function readSetting(tx: Queryable, request: TrialRequest): Promise<Setting | TrialRefusal> {
   const { workspaceId, contact } = request;
   const { rows } = await tx.query<SettingRow>({
     name: 'read-trial-setting',

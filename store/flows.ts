@@ -2,13 +2,11 @@
  * Flows: a draft that is edited, and versions that never change once published. A conversation names the version it runs by,
  * so that an edit never reaches into one that is under way.
  */
-import type pg from 'pg';
 import { newId } from '../platform/id.ts';
-import { stepsLeaveTheHouse, validateFlow } from '../routing/flow-document.ts';
-import type { FlowDocument, FlowFault } from '../routing/flow-document.ts';
-import { transact } from './database.ts';
+import { validateFlow } from '../routing/flow-document.ts';
+import type { FlowFault } from '../routing/flow-faults.ts';
+import type { FlowDocument } from '../routing/flow-schema.ts';
 import type { Queryable } from './database.ts';
-import { readHints } from './flow-hints.ts';
 
 export interface FlowRow {
   readonly id: string;
@@ -87,32 +85,6 @@ export async function updateFlow(
   return rowCount === 0 || flow === null ? noFlow(flow) : { kind: 'updated', flow };
 }
 
-/**
- * Makes the draft the next version and the one that new conversations run by. The flow's row is locked, so that two who
- * publish at once get two numbers and the higher one stands.
- */
-export async function publishFlow(
-  pool: pg.Pool,
-  { workspaceId, flowId }: FlowKey,
-): Promise<{ kind: 'published'; version: FlowVersionRow; hints: readonly string[] } | NoFlow | InvalidFlow> {
-  return transact(pool, async (tx) => {
-    const locked = await lockFlow(tx, { workspaceId, flowId });
-    if (locked === null || locked.isArchived) return noFlow(locked);
-    // Checked again, not trusted: the rules may have become stricter since the draft was stored.
-    const checked = await checkDocument(tx, workspaceId, locked.draft);
-    if (checked.kind === 'invalid') return checked;
-    const { rows } = await tx.query<FlowVersionRow>({
-      name: 'publish-flow',
-      text: publishFlowSql,
-      values: [workspaceId, newId(), flowId, JSON.stringify(checked.document), stepsLeaveTheHouse(checked.document)],
-    });
-    const version = rows[0];
-    if (version === undefined) throw new Error(`Flow ${flowId} was not published`);
-    await setPublished(tx, { workspaceId, flowId }, version.id);
-    return { kind: 'published', version, hints: await readHints(tx, { workspaceId, flowId }) };
-  });
-}
-
 export async function getFlow(db: Queryable, { workspaceId, flowId }: FlowKey): Promise<FlowRow | null> {
   const { rows } = await db.query<FlowRow>({
     name: 'get-flow',
@@ -171,6 +143,20 @@ export async function getFlowVersion(
   return rows[0] ?? null;
 }
 
+/** @returns null where there is no such version, as the live one of a flow that is not live */
+export async function getFlowDocument(
+  db: Queryable,
+  { workspaceId, flow, version }: { workspaceId: string; flow: FlowRow; version: FlowVersionName },
+): Promise<FlowDocument | null> {
+  if (version === 'draft') return flow.document;
+  const number = version === 'live' ? flow.publishedNumber : version;
+  if (number === null) return null;
+  return (await getFlowVersion(db, { workspaceId, flowId: flow.id, number }))?.document ?? null;
+}
+
+/** A version by its number, or by what it is now. */
+export type FlowVersionName = number | 'draft' | 'live';
+
 /** Every fault of a document as seen from this workspace, or the document with its defaults. */
 export async function checkDocument(
   db: Queryable,
@@ -187,34 +173,6 @@ export async function checkDocument(
   const { teamIds, skills } = rows[0]!;
   const validated = validateFlow(document, { teamIds: new Set(teamIds), skills: new Set(skills) });
   return validated.ok ? { kind: 'valid', document: validated.flow } : { kind: 'invalid', faults: validated.faults };
-}
-
-export interface LockedFlow {
-  readonly draft: unknown;
-  readonly isArchived: boolean;
-}
-
-/** Whoever changes what is live, or the order, holds the rows of the flows concerned, by id. */
-export async function lockFlow(tx: Queryable, { workspaceId, flowId }: FlowKey): Promise<LockedFlow | null> {
-  const { rows } = await tx.query<LockedFlow>({
-    name: 'lock-flow',
-    text: `SELECT draft, archived_at IS NOT NULL AS "isArchived" FROM flows WHERE workspace_id = $1 AND id = $2 FOR UPDATE`,
-    values: [workspaceId, flowId],
-  });
-  return rows[0] ?? null;
-}
-
-/** @param versionId null: the flow runs for nobody from now on */
-export async function setPublished(
-  tx: Queryable,
-  { workspaceId, flowId }: FlowKey,
-  versionId: string | null,
-): Promise<void> {
-  await tx.query({
-    name: 'set-published-version',
-    text: 'UPDATE flows SET published_version_id = $3, updated_at = now() WHERE workspace_id = $1 AND id = $2',
-    values: [workspaceId, flowId, versionId],
-  });
 }
 
 export const noFlow = (found: unknown): NoFlow => ({ kind: found === null ? 'not_found' : 'archived' });
@@ -245,10 +203,4 @@ const updateFlowSql = `
     updated_at = now()
   WHERE workspace_id = $1 AND id = $2 AND archived_at IS NULL`;
 
-const versionColumns = 'id, flow_id AS "flowId", number, document, published_at AS "publishedAt"';
-
-const publishFlowSql = `
-  INSERT INTO flow_versions (workspace_id, id, flow_id, number, document, uses_network)
-  SELECT $1, $2, $3, COALESCE(max(number), 0) + 1, $4, $5
-  FROM flow_versions WHERE workspace_id = $1 AND flow_id = $3
-  RETURNING ${versionColumns}`;
+export const versionColumns = 'id, flow_id AS "flowId", number, document, published_at AS "publishedAt"';

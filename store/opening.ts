@@ -66,7 +66,7 @@ export async function openForContacts(pool: pg.Pool, contacts: readonly ContactK
     if (draft === undefined || !openedIds.has(draft.conversationId))
       return { phase: looks[index]!.phase, opened: false, triggerErrors: 0 };
     handOn(draft);
-    return { phase: phaseOfDraft(draft), opened: true, triggerErrors: triggerErrorsOf(draft) };
+    return { phase: phaseOfDraft(draft), opened: true, triggerErrors: draft.flow.triggerErrors.length };
   });
 }
 
@@ -104,8 +104,6 @@ function phaseOfDraft({ conversationId, flow }: Draft): Phase {
     : { kind: 'routing', conversationId };
 }
 
-const triggerErrorsOf = ({ flow }: Draft): number => (flow.kind === 'default_team' ? flow.triggerErrors.length : 0);
-
 const stateOf = (draft: Draft): 'enriching' | 'routing' =>
   phaseOfDraft(draft).kind === 'enriching' ? 'enriching' : 'routing';
 
@@ -122,9 +120,7 @@ function handOn(draft: Draft): void {
 
 /** @returns the ids of those that were opened */
 async function writeConversations(pool: pg.Pool, drafts: readonly Draft[], skipHeld: boolean): Promise<Set<string>> {
-  const withTeam = drafts.map(({ flow, pending: { defaultTeamId } }) =>
-    flow.kind === 'default_team' ? { ...flow, teamId: defaultTeamId } : null,
-  );
+  const decisions = drafts.map(decisionOf);
   const { rows } = await runStatement<{ id: string }>(pool, {
     name: skipHeld ? 'open-conversations' : 'open-conversation',
     text: skipHeld ? openConversationsSql : openConversationSql,
@@ -135,23 +131,26 @@ async function writeConversations(pool: pg.Pool, drafts: readonly Draft[], skipH
       drafts.map(({ conversationId }) => conversationId),
       drafts.map(stateOf),
       drafts.map(({ flow }) => (flow.kind === 'flow' ? flow.version.id : null)),
-      withTeam.map((choice) => choice?.teamId ?? null),
+      drafts.map(({ flow, pending }) => (flow.kind === 'default_team' ? pending.defaultTeamId : null)),
       drafts.map(({ pending }) => pending.channel),
       drafts.map(({ pending }) => pending.units),
-      withTeam.map((choice) => choice?.failure ?? null),
-      withTeam.map((choice) => (choice === null ? null : newId())),
-      withTeam.map((choice) => (choice === null ? null : JSON.stringify(decisionOf(choice)))),
+      drafts.map(({ flow }) => (flow.kind === 'default_team' ? flow.failure : null)),
+      decisions.map((decision) => (decision === null ? null : newId())),
+      decisions.map((decision) => (decision === null ? null : JSON.stringify(decision))),
     ],
   });
   return new Set(rows.map(({ id }) => id));
 }
 
-const decisionOf = ({ teamId, failure, triggerErrors }: FlowChoice & { kind: 'default_team'; teamId: string }) => ({
-  teamId,
-  branch: null,
-  reason: failure ?? 'no published flow matches',
-  triggerErrors,
-});
+/** That a flow was chosen is told by what the flow decides; here only if a trigger asked before its own failed, and might have been meant. */
+function decisionOf({ flow, pending: { defaultTeamId: teamId } }: Draft): object | null {
+  const { triggerErrors } = flow;
+  if (flow.kind === 'default_team')
+    return { teamId, branch: null, reason: flow.failure ?? 'no published flow matches', triggerErrors };
+  if (triggerErrors.length === 0) return null;
+  const { id: flowVersionId, number: flowVersionNumber } = flow.version;
+  return { flowVersionId, flowVersionNumber, triggerErrors };
+}
 
 // The conversation, its messages, the contact's pointer, what is told and why appear together or not at all. The time is that under the
 // contact's lock: by `now()`, a statement that had waited for a close would have opened before it. That all hangs on `attached`, and not

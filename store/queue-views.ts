@@ -119,7 +119,7 @@ const isOffered = (row: string): string =>
   `${row}.state = 'waiting' AND ${row}.close_requested_at IS NULL AND ${row}.offered_agent_id IS NOT NULL`;
 
 /** The part of the target's time that has passed when a conversation is at risk. */
-export const atRiskFrom = 0.8;
+const atRiskFrom = 0.8;
 
 /**
  * SQL for how many wait, since when, and at which risk for their targets.

@@ -6,6 +6,7 @@
 import type pg from 'pg';
 import { newId } from '../platform/id.ts';
 import { decideRoute, loadsNeeded, type RouteDecision } from '../routing/route.ts';
+import { withoutQuery } from '../routing/web-address.ts';
 import { writeCloseRequest } from './closing.ts';
 import { runStatement, transact, type Queryable } from './database.ts';
 import { lockContact, type ConversationKey } from './locks.ts';
@@ -24,14 +25,14 @@ export interface Routed {
 export async function routeByFlows(pool: pg.Pool, keys: readonly ConversationKey[]): Promise<(Routed | null)[]> {
   const inputs = await readStepInputs(pool, keys, 'routing');
   const loads = await readLoads(pool, keys, inputs);
-  const made = keys.flatMap((key, place): Made[] => {
+  const made = keys.flatMap((key, place): DecidedRoute[] => {
     const input = inputs[place]!;
     return input === null ? [] : [{ key, version: input.version, ...decide(input, loads) }];
   });
-  const written = await writeSilentRoutes(pool, made.filter(isSilent), keys.length > 1);
+  const skipHeld = keys.length > 1;
+  const written = await writeSilentRoutes(pool, made.filter(isSilent), { skipHeld });
   for (const one of made) {
-    if (!isSilent(one) && (await writeSpokenRoute(pool, one, { skipHeld: keys.length > 1 })))
-      written.add(one.key.conversationId);
+    if (!isSilent(one) && (await writeSpokenRoute(pool, one, { skipHeld }))) written.add(one.key.conversationId);
   }
   const byId = new Map(made.map((one) => [one.key.conversationId, one.route]));
   return keys.map(({ conversationId }) => {
@@ -60,7 +61,7 @@ async function readLoads(
   return asked.length === 0 ? new Map() : readTeamLoads(pool, asked);
 }
 
-interface Made {
+interface DecidedRoute {
   readonly key: ConversationKey;
   readonly version: number;
   readonly route: RouteDecision;
@@ -73,19 +74,23 @@ function decide({ flow, facts, progress, flowVersionId, flowVersionNumber }: Flo
   const beganAt = performance.now();
   const route = decideRoute(flow, facts, { loads, gaveUpStep: progress.gaveUpStep });
   const tookMs = Math.ceil((performance.now() - beganAt) * 100) / 100;
-  // Agents read it: secrets are often in the query.
-  const webhookUrl = route.webhookUrl?.split('?', 1)[0] ?? null;
+  // Agents read it.
+  const webhookUrl = route.webhookUrl === null ? null : withoutQuery(route.webhookUrl);
   return { route, detail: { flowVersionId, flowVersionNumber, ...route, webhookUrl, tookMs } };
 }
 
-type SilentRoute = Made & { readonly route: RouteDecision & { readonly kind: 'team' } };
+type SilentRoute = DecidedRoute & { readonly route: RouteDecision & { readonly kind: 'team' } };
 
-const isSilent = (made: Made): made is SilentRoute =>
+const isSilent = (made: DecidedRoute): made is SilentRoute =>
   made.route.kind === 'team' && made.route.text === null && made.route.webhookUrl === null;
 
-async function writeSilentRoutes(db: pg.Pool, routes: readonly SilentRoute[], skipHeld: boolean): Promise<Set<string>> {
+async function writeSilentRoutes(
+  pool: pg.Pool,
+  routes: readonly SilentRoute[],
+  { skipHeld }: { readonly skipHeld: boolean },
+): Promise<Set<string>> {
   if (routes.length === 0) return new Set();
-  const { rows } = await runStatement<{ id: string }>(db, {
+  const { rows } = await runStatement<{ id: string }>(pool, {
     name: skipHeld ? 'write-routes' : 'write-route',
     text: skipHeld ? writeRoutesSql : writeRouteSql,
     values: valuesOf(routes),
@@ -131,7 +136,7 @@ const routeSql = (locking: string): string => `
     SELECT workspace_id, 'conversation.routed', id, contact_id, jsonb_build_object('teamId', team_id, 'branch', branch)
     FROM routed
   )
-  SELECT id, team_id AS "teamId" FROM routed`;
+  SELECT id FROM routed`;
 
 const writeRouteSql = routeSql('');
 const writeRoutesSql = routeSql('SKIP LOCKED');
@@ -139,7 +144,7 @@ const writeRoutesSql = routeSql('SKIP LOCKED');
 /** A route that says something to the contact, tells another system, or closes. @returns false when it was superseded */
 async function writeSpokenRoute(
   pool: pg.Pool,
-  made: Made,
+  made: DecidedRoute,
   { skipHeld }: { readonly skipHeld: boolean },
 ): Promise<boolean> {
   const { key, route } = made;
@@ -159,7 +164,7 @@ async function writeSpokenRoute(
   });
 }
 
-async function writeDestination(tx: Queryable, { key, version, route, detail }: Made): Promise<boolean> {
+async function writeDestination(tx: Queryable, { key, version, route, detail }: DecidedRoute): Promise<boolean> {
   if (route.kind === 'team') {
     const values = valuesOf([{ key, version, route, detail }]);
     return (await tx.query({ name: 'write-route', text: writeRouteSql, values })).rows.length === 1;

@@ -8,13 +8,7 @@
  */
 import { MAX_ANSWER_MESSAGES } from '../routing/answer.ts';
 import type { Source } from '../routing/conversation.ts';
-import {
-  joinMessageText,
-  MAX_FIRST_MESSAGES,
-  type ContactHistory,
-  type Fields,
-  type RoutingFacts,
-} from '../routing/facts.ts';
+import { joinMessageText, MAX_FIRST_MESSAGES, type Fields, type RoutingFacts } from '../routing/facts.ts';
 import type { Heard } from '../routing/flow-interpreter.ts';
 import type { FieldSources, FlowProgress } from '../routing/flow-progress.ts';
 import type { FlowDocument } from '../routing/flow-schema.ts';
@@ -142,30 +136,6 @@ interface StepRow {
   answers: (string | null)[] | null;
 }
 
-/** What the contacts' earlier conversations tell, in the order of the keys. More than a thousand count as a thousand. */
-export async function readContactHistories(db: Queryable, keys: readonly ConversationKey[]): Promise<ContactHistory[]> {
-  const { rows } = await db.query<ContactHistory>({
-    name: 'read-contact-histories',
-    text: `SELECT (SELECT count(*) FROM (SELECT FROM conversations p
-                                         WHERE p.workspace_id = asked.workspace_id AND p.contact_id = asked.contact_id
-                                           AND p.id <> asked.id LIMIT 1000) earlier)::int AS "conversationCount",
-                  last.agent_id AS "lastAgentId", last.close_category AS "lastCategory"
-           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS asked (workspace_id, contact_id, id, place)
-           LEFT JOIN LATERAL (
-             SELECT p.agent_id, p.close_category FROM conversations p
-             WHERE p.workspace_id = asked.workspace_id AND p.contact_id = asked.contact_id AND p.id <> asked.id
-             ORDER BY p.id DESC LIMIT 1
-           ) last ON true
-           ORDER BY asked.place`,
-    values: [
-      keys.map(({ workspaceId }) => workspaceId),
-      keys.map(({ contactId }) => contactId),
-      keys.map(({ conversationId }) => conversationId),
-    ],
-  });
-  return rows;
-}
-
 interface HandedOn {
   readonly state: 'enriching' | 'routing';
   readonly input: FlowStepInput;
@@ -178,7 +148,7 @@ export function handOnInput(conversationId: string, next: HandedOn): void {
 }
 
 /** Once: who has to ask again finds the rows changed, and reads them. */
-export function takeInput(conversationId: string, state: HandedOn['state']): FlowStepInput | undefined {
+function takeInput(conversationId: string, state: HandedOn['state']): FlowStepInput | undefined {
   const found = inputs.get(conversationId);
   if (found === undefined) return undefined;
   inputs.delete(conversationId);

@@ -11,7 +11,7 @@ import { queueKeyOf } from './queue-key.ts';
 import { withDefaultSettings, type WorkspaceSettings } from './settings.ts';
 
 /** Who would get a conversation now, and why. */
-export interface Foreseen {
+export interface AssignmentPreview {
   /** `offered`: the agent would have to accept first. */
   readonly outcome: 'assigned' | 'offered' | 'waiting';
   readonly agentId: string | null;
@@ -21,7 +21,7 @@ export interface Foreseen {
   readonly summary: string;
 }
 
-export interface ForeseenRequest {
+export interface AssignmentPreviewRequest {
   readonly workspaceId: string;
   /** Null for one who is only described: nobody had its last conversation. */
   readonly contactId: string | null;
@@ -34,7 +34,7 @@ export interface ForeseenRequest {
 }
 
 /** As `assignRouted` decides, without holding anything: by the time a conversation comes, it may be another. */
-export async function foreseeAssignment(tx: Queryable, request: ForeseenRequest): Promise<Foreseen> {
+export async function previewAssignment(tx: Queryable, request: AssignmentPreviewRequest): Promise<AssignmentPreview> {
   const { workspaceId, contactId, teamId, channel, units, priority, slaSeconds, requirements } = request;
   const teams = await readTeams(tx, workspaceId, teamId);
   const conversationId = newId();

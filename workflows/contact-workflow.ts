@@ -39,18 +39,16 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
   const contact = { workspaceId: input.workspaceId, contactId: input.contactId };
   const told = listen(input);
   for (;;) {
-    if (isResting(told.phase)) {
-      // Nothing is under way here, so a new, short history may begin. What is unread goes along: closes by their ids, nudges by the
-      // look that every run begins with. What arrives just now fails this task, which then runs again with it.
-      if (isLong(input)) {
-        return continueAsNew<typeof contactWorkflow>({ ...input, closeConversationIds: told.closeIds });
-      }
-      if (!told.nudged && told.closeIds.length === 0) {
-        if (told.retiring && told.phase.kind === 'idle') return;
-        told.retiring = false;
-        await rest(told);
-        continue;
-      }
+    // Nothing is under way here, so a new, short history may begin. What is unread goes along: closes by their ids, nudges by the look
+    // that every run begins with. What arrives just now fails this task, which then runs again with it.
+    if (isPause(told.phase) && isLong(input)) {
+      return continueAsNew<typeof contactWorkflow>({ ...input, closeConversationIds: told.closeIds });
+    }
+    if (isResting(told.phase) && !told.nudged && told.closeIds.length === 0) {
+      if (told.retiring && told.phase.kind === 'idle') return;
+      told.retiring = false;
+      await rest(told);
+      continue;
     }
     try {
       told.phase = await goOn(contact, told);
@@ -62,6 +60,12 @@ export async function contactWorkflow(input: ContactWorkflowInput): Promise<void
     }
   }
 }
+
+/** Also before another system is asked: a contact that goes on writing may have it asked again and again without the actor ever resting. */
+const isPause = (phase: Phase): boolean => isResting(phase) || isOverNetwork(phase);
+
+const isOverNetwork = (phase: Phase): phase is Extract<Phase, { kind: 'enriching' }> =>
+  phase.kind === 'enriching' && phase.overNetwork;
 
 /**
  * Until something is told. Only while a question waits for the contact's answer is there a timer, and whoever asks to retire does not end it: how long
@@ -75,7 +79,7 @@ async function rest(told: Told): Promise<void> {
 
 async function goOn(contact: ContactRef, told: Told): Promise<Phase> {
   const { phase } = told;
-  if (phase.kind === 'enriching' && phase.overNetwork) {
+  if (isOverNetwork(phase)) {
     await enrichOverNetwork({ ...contact, conversationId: phase.conversationId }, told);
   } else if (!isResting(phase)) {
     // The waking before stopped midway, at its own limit: a contact that always has something to do (it writes and is closed all the

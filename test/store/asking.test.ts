@@ -7,7 +7,9 @@ import { executeClose, requestClose } from '../../store/closing.ts';
 import { takeTurn } from '../../routing/flow-interpreter.ts';
 import { enrichConversation, enrichConversations, readEnrichmentInputs, writeTurns } from '../../store/enriching.ts';
 import { fallBack } from '../../store/fallback.ts';
-import { createFlow, publishFlow } from '../../store/flows.ts';
+import { publishFlow } from '../../store/flow-publishing.ts';
+import { createFlow } from '../../store/flows.ts';
+import { ingestMessages, type IngestItem } from '../../store/ingest.ts';
 import { openForContact } from '../../store/opening.ts';
 import { readPhase } from '../../store/phases.ts';
 import { addReply } from '../../store/replies.ts';
@@ -61,6 +63,8 @@ async function openSomebody(step: object = ask, more: readonly object[] = []) {
     ...stage,
     key,
     say: (text: string) => stage.write(contact, { text }),
+    /** A message without text. */
+    attach: () => ingestMessages(database.pool, [attachmentOf(workspaceId, contact)]),
     async row() {
       const { rows } = await database.pool.query<Row>(
         `SELECT state, fields, field_sources AS sources, flow_step AS step, question_count AS questions,
@@ -91,6 +95,14 @@ async function openSomebody(step: object = ask, more: readonly object[] = []) {
       ]),
   };
 }
+
+const attachmentOf = (workspaceId: string, contact: string): IngestItem => ({
+  workspaceId,
+  channel: 'web',
+  externalId: newId(),
+  contact: { externalId: contact },
+  attachments: [{ url: 'https://files.example/1' }],
+});
 
 /** A conversation whose flow has just asked. */
 async function askSomebody(step: object = ask, more: readonly object[] = []) {
@@ -257,6 +269,85 @@ test('what the contact adds while its answer is being judged is judged with it',
   expect(await scene.texts()).toEqual(['Sales or support?']);
   await enrichConversation(database.pool, scene.key);
   expect(await scene.row()).toMatchObject({ state: 'routing', fields: { purpose: 'sales' } });
+});
+
+/** A contact whose answer does not fit, and a turn that asks again, prepared as while other systems are asked. */
+async function prepareTurn(scene: Awaited<ReturnType<typeof askSomebody>>) {
+  const [input] = await readEnrichmentInputs(database.pool, [scene.key]);
+  if (input === null || input === undefined) throw new Error('there is nothing to judge yet');
+  const turn = takeTurn(input.flow, input.facts, input.progress, input.heard);
+  if (turn.kind === 'request') throw new Error(turn.kind);
+  const heard = input.heard.kind === 'answer' ? input.heard.texts.length : 0;
+  const write = async () => (await writeTurns(database.pool, [{ key: scene.key, input, turn }]))[0];
+  return { heard, write };
+}
+
+test('a contact that never stops writing is heard ten times at most, and then asked on', async () => {
+  const scene = await askSomebody();
+  await scene.say('hm');
+  const heard: number[] = [];
+  for (let round = 0; round < 20; round += 1) {
+    const turn = await prepareTurn(scene);
+    heard.push(turn.heard);
+    await scene.say('hm');
+    if ((await turn.write()) !== null) break;
+  }
+  expect(heard).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  expect(await scene.row()).toMatchObject({ questions: 2, awaiting: 14 });
+  expect(await scene.texts()).toEqual(['Sales or support?', 'Please answer sales or support.']);
+  // What came in between is below the second question, and no answer to it.
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'asking' });
+});
+
+test('ten messages are the answer, and attachments count: an eleventh refuses nothing', async () => {
+  const scene = await askSomebody();
+  for (let i = 0; i < 9; i += 1) await scene.say('hm');
+  await scene.attach();
+  const turn = await prepareTurn(scene);
+  await scene.say('sales');
+  expect(await turn.write()).toMatchObject({ kind: 'asking' });
+  expect(await scene.texts()).toEqual(['Sales or support?', 'Please answer sales or support.']);
+});
+
+test('what comes when the time for the answer is over refuses nothing', async () => {
+  const answered = await askSomebody();
+  await answered.say('hm');
+  await answered.timeOut();
+  const again = await prepareTurn(answered);
+  await answered.say('sales');
+  expect(await again.write()).toMatchObject({ kind: 'asking' });
+  const silent = await askSomebody({ ...ask, giveUp: { value: 'unknown', text: 'Somebody will ask you again.' } });
+  await silent.timeOut();
+  const givingUp = await prepareTurn(silent);
+  await silent.say('sales');
+  expect(await givingUp.write()).toMatchObject({ kind: 'routing' });
+  expect(await silent.row()).toMatchObject({ fields: { purpose: 'unknown' } });
+});
+
+test('what came in time and was not seen is judged, also by a turn that ends when the time is over', async () => {
+  const scene = await askSomebody();
+  await scene.say('hm');
+  const turn = await prepareTurn(scene);
+  await scene.say('sales');
+  await database.pool.query(
+    `UPDATE conversations SET answer_until = (SELECT max(received_at) + interval '1 ms' FROM messages WHERE conversation_id = $1)
+     WHERE id = $1`,
+    [scene.key.conversationId],
+  );
+  expect(await turn.write()).toBeNull();
+  await enrichConversation(database.pool, scene.key);
+  expect(await scene.row()).toMatchObject({ state: 'routing', fields: { purpose: 'sales' } });
+});
+
+test('an agent’s reply while an answer is being judged refuses nothing', async () => {
+  const scene = await askSomebody();
+  const agentId = await scene.addAgent(1);
+  await scene.say('hm');
+  const turn = await prepareTurn(scene);
+  const { workspaceId, conversationId } = scene.key;
+  await addReply(database.pool, { workspaceId, conversationId, agentId, text: 'sales' });
+  expect(await turn.write()).toMatchObject({ kind: 'asking' });
+  expect(await scene.row()).toMatchObject({ questions: 2, awaiting: 5 });
 });
 
 test('of many that ask, one whose contact somebody holds is left for later, and the others ask at once', async () => {

@@ -3,8 +3,15 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { createChannel } from '../../store/channels.ts';
 import { ingestMessages } from '../../store/ingest.ts';
-import { archiveFlow, orderFlows, restoreFlow, rollBackFlow, unpublishFlow } from '../../store/flow-publishing.ts';
-import { createFlow, getFlow, listFlows, publishFlow, updateFlow } from '../../store/flows.ts';
+import {
+  archiveFlow,
+  orderFlows,
+  publishFlow,
+  restoreFlow,
+  rollBackFlow,
+  unpublishFlow,
+} from '../../store/flow-publishing.ts';
+import { createFlow, getFlow, listFlows, updateFlow } from '../../store/flows.ts';
 import { lookAtContacts } from '../../store/pending-contacts.ts';
 import { createWorkspace } from '../../store/workspaces.ts';
 import { createTestDatabase } from '../support/database.ts';

@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { enrichConversation } from '../../store/enriching.ts';
-import { tryFlowNow } from '../../store/flow-try.ts';
-import { createFlow, publishFlow } from '../../store/flows.ts';
+import { runFlowTrial } from '../../store/flow-trial.ts';
+import { publishFlow } from '../../store/flow-publishing.ts';
+import { createFlow } from '../../store/flows.ts';
 import { openForContact } from '../../store/opening.ts';
 import { routeByFlow } from '../../store/routing.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -38,7 +39,7 @@ async function prepare() {
 
   async function attempt({ text, answers }: Talk): Promise<Outcome> {
     const flow = { flowId, version: 'live' } as const;
-    const tried = await tryFlowNow(pool, {
+    const tried = await runFlowTrial(pool, {
       workspaceId,
       flow,
       channel: null,

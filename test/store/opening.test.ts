@@ -2,8 +2,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { requestClose } from '../../store/closing.ts';
 import { listDecisions } from '../../store/conversations.ts';
-import { createFlow, publishFlow } from '../../store/flows.ts';
-import { openByUser, openForContact } from '../../store/opening.ts';
+import { publishFlow } from '../../store/flow-publishing.ts';
+import { createFlow } from '../../store/flows.ts';
+import { openByUser, openForContact, openForContacts } from '../../store/opening.ts';
 import { readDefaultTeam } from '../../store/teams.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { connectAnother } from './second-pool.ts';
@@ -175,4 +176,92 @@ test('a trigger that cannot be evaluated counts as false, and the decision tells
     reason: 'no published flow matches',
     triggerErrors: [{ error: expect.stringContaining('plan') as string }],
   });
+});
+
+/** Flows in this order, each with one trigger, that send everybody to the default team. */
+async function publishTriggers(stage: Stage, conditions: readonly string[]): Promise<string[]> {
+  const { workspaceId, defaultTeamId: teamId } = stage;
+  const versionIds: string[] = [];
+  for (const condition of conditions) {
+    const trigger = { on: 'conversation.opened', condition };
+    const document = { trigger, routing: { branches: [], otherwise: { teamId } } };
+    const created = await createFlow(database.pool, { workspaceId, name: condition, description: '', document });
+    if (created.kind !== 'created') throw new Error(JSON.stringify(created));
+    const published = await publishFlow(database.pool, { workspaceId, flowId: created.flow.id });
+    if (published.kind !== 'published') throw new Error(published.kind);
+    versionIds.push(published.version.id);
+  }
+  return versionIds;
+}
+
+test('a trigger that fails before another flow’s matches is counted and recorded; of those after it nobody asks', async () => {
+  const { pool } = database;
+  const scene = await createStage(pool);
+  const { workspaceId, itemOf } = scene;
+  const conditions = ['int(contact.attributes.age) > 3', "contact.attributes.plan == 'gold'", 'true'];
+  const [byAge, byPlan, everybody] = await publishTriggers(scene, [...conditions, 'int(contact.attributes.age) > 5']);
+  const open = async (attributes: Record<string, string>) => {
+    const externalId = newId();
+    const { contactId } = await scene.write(externalId, { ...itemOf(externalId), contact: { externalId, attributes } });
+    const opening = await openForContact(pool, { workspaceId, contactId });
+    const [conversation] = await scene.conversationsOf(contactId);
+    const conversationId = conversation!.id;
+    const decisions = await listDecisions(pool, { workspaceId, conversationId, after: null, limit: 5 });
+    return { opening, decisions };
+  };
+
+  const failing = await open({ age: 'abc' });
+  expect(failing.opening).toMatchObject({ phase: { kind: 'routing' }, opened: true, triggerErrors: 2 });
+  expect(failing.decisions).toMatchObject([
+    {
+      kind: 'routing',
+      detail: {
+        flowVersionId: everybody,
+        flowVersionNumber: 1,
+        flowName: 'true',
+        triggerErrors: [
+          { flowVersionId: byAge, error: expect.stringMatching(/./) as string },
+          { flowVersionId: byPlan, error: expect.stringContaining('plan') as string },
+        ],
+      },
+    },
+  ]);
+  const sound = await open({ age: '2', plan: 'none' });
+  expect(sound.opening).toMatchObject({ phase: { kind: 'routing' }, opened: true, triggerErrors: 0 });
+  expect(sound.decisions).toEqual([]);
+});
+
+test('of several that are opened at once each has the triggers that failed for it, and no opening costs a statement more', async () => {
+  const scene = await createStage(database.pool);
+  const { workspaceId } = scene;
+  await publishTriggers(scene, ['int(contact.attributes.age) > 3', 'true']);
+  const write = async (age: string) => {
+    const externalId = newId();
+    const { contactId } = await scene.write(externalId, { contact: { externalId, attributes: { age } } });
+    return { workspaceId, contactId };
+  };
+  const pool = connectAnother(database);
+  let statements = 0;
+  // Nothing here is a transaction: each statement takes a connection of its own.
+  pool.on('acquire', () => (statements += 1));
+  try {
+    const openCounting = async (ages: readonly string[]) => {
+      const contacts = await Promise.all(ages.map(write));
+      statements = 0;
+      const openings = await openForContacts(pool, contacts);
+      return { statements, errors: openings.map(({ opened, triggerErrors }) => opened && triggerErrors) };
+    };
+    // The versions are read once in a process.
+    await openCounting(['1']);
+    expect(await openCounting(['1'])).toEqual({ statements: 2, errors: [0] });
+    expect(await openCounting(['abc'])).toEqual({ statements: 2, errors: [1] });
+    expect(await openCounting(['1', 'abc', '4'])).toEqual({ statements: 2, errors: [0, 1, 0] });
+  } finally {
+    await pool.end();
+  }
+  const { rows } = await database.pool.query<{ decisions: number }>(
+    'SELECT count(*)::int AS decisions FROM decisions WHERE workspace_id = $1',
+    [workspaceId],
+  );
+  expect(rows).toEqual([{ decisions: 2 }]);
 });

@@ -12,7 +12,8 @@ import { createLogger } from '../../platform/logger.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { connectTemporalWorker, createTemporalClient } from '../../platform/temporal-client.ts';
 import { requestClose } from '../../store/closing.ts';
-import { createFlow, publishFlow } from '../../store/flows.ts';
+import { publishFlow } from '../../store/flow-publishing.ts';
+import { createFlow } from '../../store/flows.ts';
 import {
   actorBuildId,
   closeConversationSignal,

@@ -4,15 +4,23 @@ import { requestClose } from '../../store/closing.ts';
 import { openByUser } from '../../store/opening.ts';
 import { retireSignal } from '../../workflows/contract.ts';
 import { retireIdleActors } from '../../worker/retirement.ts';
+import { startEnrichmentServer, type EnrichmentServer } from '../activities/enrichment-server.ts';
 import { eventually } from '../support/eventually.ts';
 import { startActors, type Actors } from './actors.ts';
 
 let actors: Actors;
 
+let server: EnrichmentServer;
+
 beforeAll(async () => {
-  actors = await startActors();
+  server = await startEnrichmentServer();
+  actors = await startActors({ env: { ENRICHMENT_ALLOWED_HOSTS: server.host } });
 });
-afterAll(() => actors?.stop());
+afterAll(async () => {
+  server?.release();
+  await actors?.stop();
+  await server?.close();
+});
 
 test('the query tells where the contact stands, from opening to close', async () => {
   const scene = await actors.enter();
@@ -142,6 +150,50 @@ test('continuing as new under a stream of messages and closes loses nothing', as
   );
   const { runId } = await scene.handleOf(contactId).describe();
   expect(runId).not.toBe(firstRun);
+});
+
+test('an actor that never rests, as its contact writes whenever another system is asked, continues as new all the same', async () => {
+  const scene = await actors.enter();
+  const contact = newId();
+  const ask = { kind: 'ask', choices: [{ value: 'x', label: 'X' }], settleSeconds: 0, timeoutSeconds: 600 };
+  await scene.publish({
+    enrichment: [
+      { ...ask, field: 'first', text: 'First?', maxQuestions: 1 },
+      { kind: 'http', url: `${server.url}/slow`, timeoutMs: 10_000, fields: { tier: '/customer/tier' } },
+      { ...ask, field: 'second', text: 'Second?', maxQuestions: 1, giveUp: { value: 'none' } },
+    ],
+    routing: { branches: [], otherwise: { teamId: scene.defaultTeamId } },
+  });
+  const options = { maxHistoryEvents: 40 };
+  const { contactId } = await scene.write(contact);
+  await scene.nudge(contactId, options);
+  const untilAsking = () =>
+    eventually('a question waits', async () => (await scene.stateOf(contactId)).phase.kind === 'asking');
+  const requests = () => server.requests.filter(({ body }) => JSON.stringify(body).includes(contactId)).length;
+  const untilRequested = (count: number) => eventually(`${count} requests`, () => requests() === count);
+  const describe = () => scene.handleOf(contactId).describe();
+  await untilAsking();
+  await scene.say(contact, 'x');
+  await untilRequested(1);
+  const { runId } = await describe();
+  // The actor is told of much while it waits for the other system, and of one thing that is part of the answer.
+  await scene.write(contact, { text: 'and' });
+  await eventually('a long history', async () => {
+    await scene.nudge(contactId, options);
+    return (await describe()).historyLength > 40;
+  });
+  server.release();
+  // What was found is not written, as more of the answer has come: it asks again, in a new history.
+  await untilRequested(2);
+  const next = await describe();
+  expect(next.runId).not.toBe(runId);
+  expect(next.historyLength).toBeLessThan(40);
+  server.release();
+  await untilAsking();
+  await scene.say(contact, 'x');
+  await scene.untilOpen(contactId);
+  expect(await scene.messagesOf(contactId)).toHaveLength(6);
+  expect(requests()).toBe(2);
 });
 
 test('an idle actor that is told to retire ends, and the next message starts it again', async () => {
