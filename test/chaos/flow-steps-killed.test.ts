@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { createFlowHouse, type FlowHouse, type TeamIds } from '../support/flow-house.ts';
 import { assertSoundHistory, type AcceptedMessage } from '../support/history-checker.ts';
+import { completionSaying } from '../support/model-server.ts';
 import { startRecordingServer, type RecordedRequest, type RecordingServer } from '../support/recording-server.ts';
 import { waitUntilSettled } from '../support/settled.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
@@ -40,14 +41,7 @@ afterAll(async () => {
   await outside?.close();
 });
 
-/** As an OpenAI-compatible endpoint puts it. */
-const completion = {
-  id: '1',
-  object: 'chat.completion',
-  choices: [
-    { index: 0, message: { role: 'assistant', content: JSON.stringify({ label: 'billing', confidence: 0.9 }) } },
-  ],
-};
+const completion = completionSaying(JSON.stringify({ label: 'billing', confidence: 0.9 }));
 
 const localSteps = [
   { kind: 'set', field: 'origin', value: 'chat' },

@@ -11,8 +11,18 @@ export interface RecordedRequest {
   readonly body: string;
 }
 
-/** `hold`: no answer before `release` is called. */
-export type ServerAnswer = { readonly status: number; readonly json?: unknown } | 'hold';
+export type ServerAnswer =
+  | {
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      /** The body; without it that is `text`, or empty. */
+      readonly json?: unknown;
+      readonly text?: string;
+    }
+  /** No answer before `release` is called. */
+  | 'hold'
+  /** The connection ends without an answer. */
+  | 'hang up';
 
 export interface RecordingServer {
   /** `127.0.0.1:port`. */
@@ -34,6 +44,7 @@ export async function startRecordingServer(
   const settle = (asked: Asked): void => {
     const answer = answerTo(asked.request);
     if (answer === 'hold') waiting.push(asked);
+    else if (answer === 'hang up') asked.response.destroy();
     else reply(asked.response, answer);
   };
   const server = createServer((message, response) => {
@@ -75,7 +86,8 @@ async function readRequest(message: IncomingMessage): Promise<RecordedRequest> {
   return { method: method!, path: url!, headers, body: Buffer.concat(chunks).toString('utf8') };
 }
 
-function reply(response: ServerResponse, { status, json }: Exclude<ServerAnswer, 'hold'>): void {
-  response.writeHead(status, json === undefined ? {} : { 'content-type': 'application/json' });
-  response.end(json === undefined ? '' : JSON.stringify(json));
+function reply(response: ServerResponse, { status, headers, json, text }: Exclude<ServerAnswer, string>): void {
+  const type = json === undefined ? {} : { 'content-type': 'application/json' };
+  response.writeHead(status, { ...type, ...headers });
+  response.end(json === undefined ? text : JSON.stringify(json));
 }
