@@ -37,7 +37,7 @@ export interface ClaimedDelivery {
 export interface LaneRoom {
   /** How many of these lanes may be taken, in place of `maxRowsPerLane`. */
   readonly roomByLane: ReadonlyMap<string, number>;
-  /** Lanes of which no more than `ailingRoom` may be taken in all. */
+  /** Lanes of which no more than `ailingRoom` may be taken in all, those first that come first. */
   readonly ailingLanes: readonly string[];
   readonly ailingRoom: number;
 }
@@ -47,13 +47,10 @@ export interface ClaimOptions {
   readonly leaseMs: number;
   readonly maxRows: number;
   readonly maxRowsPerLane: number;
-  /** Left out: as much of each lane as the two bounds before. */
-  readonly room?: LaneRoom;
+  readonly room: LaneRoom;
   /** The lane after which to begin; null: at the first. */
   readonly afterLane: string | null;
 }
-
-const allRoom: LaneRoom = { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 };
 
 /** In one claim; where there are more, the next one goes on behind them. */
 const maxLanes = 256;
@@ -62,7 +59,7 @@ const firstLane = '00000000-0000-0000-0000-000000000000';
 /** Takes what is due, some of each lane, and tells behind which lane the next claim is to begin: null where none is left, so at the first again. */
 export async function claimDeliveries(
   db: Queryable,
-  { claimedBy, leaseMs, maxRows, maxRowsPerLane, room = allRoom, afterLane }: ClaimOptions,
+  { claimedBy, leaseMs, maxRows, maxRowsPerLane, room, afterLane }: ClaimOptions,
 ): Promise<{ readonly claimed: readonly ClaimedDelivery[]; readonly afterLane: string | null }> {
   const { rows } = await db.query<ClaimedDelivery & { lastLane: string | null }>({
     name: 'claim-deliveries',
@@ -103,10 +100,10 @@ const claimDeliveriesSql = `
     ) next
     WHERE queue.turn < $8::int
   ), found AS MATERIALIZED (
-    SELECT due.*, queue.turn, queue.lane = ANY ($9::uuid[]) AS is_ailing
+    SELECT due.*, queue.turn, array_position($9::uuid[], queue.lane) AS ailing_turn
     FROM (SELECT * FROM queue ORDER BY turn OFFSET 0) queue
     CROSS JOIN LATERAL (
-      SELECT d.id, d.workspace_id, d.channel_id FROM deliveries d
+      SELECT d.id FROM deliveries d
       WHERE d.lane = queue.lane AND d.state = 'pending' AND d.due_at <= now()
         AND NOT EXISTS (SELECT FROM deliveries earlier
                         WHERE earlier.conversation_id = d.conversation_id AND earlier.lane = d.lane
@@ -120,26 +117,28 @@ const claimDeliveriesSql = `
     ) due
     ORDER BY queue.turn LIMIT $3::int
   ), picked AS MATERIALIZED (
-    SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY is_ailing ORDER BY turn) AS place FROM found) f
-    WHERE NOT is_ailing OR place <= $10::int
+    SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY ailing_turn IS NULL ORDER BY ailing_turn) AS place FROM found) f
+    WHERE ailing_turn IS NULL OR place <= $10::int
   ), claimed AS (
     UPDATE deliveries d SET claimed_by = $1, due_at = now() + $2::float8 * interval '1 ms'
-    FROM picked
-    LEFT JOIN channels c ON c.workspace_id = picked.workspace_id AND c.id = picked.channel_id
-    LEFT JOIN workspaces w ON w.id = picked.workspace_id
-    WHERE d.id = picked.id
-    RETURNING d.id, d.lane, d.workspace_id AS "workspaceId", d.kind, d.payload, d.attempts,
+    WHERE d.id = ANY (ARRAY(SELECT id FROM picked))
+    RETURNING d.*
+  ), addressed AS (
+    SELECT d.id, d.lane, d.workspace_id AS "workspaceId", d.kind, d.payload, d.attempts,
       extract(epoch FROM now() - d.tried_since)::float8 * 1000 AS "triedForMs",
       CASE d.kind WHEN 'message' THEN c.outbound_url ELSE d.url END AS url,
       CASE d.kind WHEN 'message' THEN ${secretsSql('c', 'outbound_secret')} ELSE ${secretsSql('w', 'webhook_secret')} END AS secrets
+    FROM claimed d
+    LEFT JOIN channels c ON c.workspace_id = d.workspace_id AND c.id = d.channel_id
+    LEFT JOIN workspaces w ON w.id = d.workspace_id
   )
-  SELECT claimed.*, (
+  SELECT addressed.*, (
     SELECT lane FROM queue WHERE turn = CASE
       WHEN (SELECT count(*) FROM found) = $3::int THEN (SELECT max(turn) FROM found)
       WHEN (SELECT count(*) FROM queue) = $8::int THEN $8::int
     END
   ) AS "lastLane"
-  FROM (SELECT) here LEFT JOIN claimed ON true`;
+  FROM (SELECT) here LEFT JOIN addressed ON true`;
 
 /** Also what somebody else has claimed since: it has arrived, whoever says so. */
 export async function settleDelivered(db: Queryable, ids: readonly string[]): Promise<void> {

@@ -4,7 +4,8 @@
  *
  * - A notification wakes it when something was written, so that a reply is on its way within milliseconds; besides, it polls.
  * - So many are under way in all, so many to one place, and places take turns: nobody waits for the whole queue of a busy one. A place whose last attempt
- *   failed gets two at a time until one succeeds; all such places, and those that answer slowly, together get half of the room: they hold up no other.
+ *   failed gets two at a time until one succeeds; all such places, and those that take seconds to answer, together get half of the room. So they
+ *   hold up no other for longer than it takes to know them.
  * - An attempt that failed is repeated after the times of `retryDelaysMs`, over about three days; after the last it has failed for good and stays for
  *   some weeks, for people to look at (`GET /v1/deliveries?state=failed`). 410 fails at once, and so does an address that may not be asked.
  * - A worker that is told to stop claims nothing more, gives what is under way a little time, and gives the rest back. One that is killed leaves its
@@ -40,6 +41,8 @@ export interface OutboundOptions {
   /** After the first attempt, the second, and so on; each varies by a tenth either way. */
   readonly retryDelaysMs?: readonly number[];
   readonly requestTimeoutMs?: number;
+  /** An answer that takes longer is a slow one. */
+  readonly slowMs?: number;
   /** Since it was written: what waited for as long behind another that failed is tried once, not for so long again. */
   readonly giveUpAfterMs?: number;
   /** Longer than a request may take, and its settling. */
@@ -82,21 +85,21 @@ const maxUnderWayPerLane = 16;
 const maxUnderWayPerFailingLane = 2;
 const maxUnderWayAiling = maxUnderWay / 2;
 const maxAilingLanes = 1_000;
-/** An answer that takes longer is a slow one. */
-const slowMs = 2_000;
 /** A fallback for lost notifications, and how late a repetition may be. */
 const pollMs = 250;
 const pauseMs = 500;
+/** What gets room meanwhile is claimed together: a claim costs about the same for one row as for ten. */
+const claimEveryMs = 10;
 
 export function startOutbound(options: OutboundOptions): Outbound {
-  const { pool, logger, leaseMs = 30_000, graceMs = 5_000 } = options;
+  const { pool, logger, leaseMs = 30_000, graceMs = 5_000, slowMs = 2_000 } = options;
   const claimedBy = randomUUID();
   const stopping = new AbortController();
   const givingUp = new AbortController();
   setMaxListeners(maxUnderWay + 10, givingUp.signal);
   const bell = createBell();
   const listening = ringWhenWritten(pool, { channel: deliveriesChannel, bell, signal: stopping.signal, logger });
-  const lanes = createLaneCounts();
+  const lanes = createLanes(slowMs);
   const errands = createErrands(options, { claimedBy, signal: givingUp.signal });
   const underWay = new Set<Promise<void>>();
   let afterLane: string | null = null;
@@ -108,7 +111,8 @@ export function startOutbound(options: OutboundOptions): Outbound {
     while (!stopping.signal.aborted) {
       try {
         const mayBeMore = underWay.size < maxUnderWay && (await dispatchDue());
-        if (!mayBeMore) await bell.wait(pollMs);
+        if (mayBeMore) await delay(claimEveryMs);
+        else await bell.wait(pollMs);
       } catch (error) {
         logger.warn({ err: error }, 'deliveries could not be claimed');
         await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
@@ -135,9 +139,9 @@ export function startOutbound(options: OutboundOptions): Outbound {
   }
 
   function start(delivery: ClaimedDelivery): void {
-    lanes.begin(delivery.lane);
-    const work: Promise<void> = errands.deliver(delivery).then((health) => {
-      lanes.end(delivery.lane, health);
+    const end = lanes.begin(delivery.lane);
+    const work: Promise<void> = errands.deliver(delivery).then((isWell) => {
+      end(isWell);
       underWay.delete(work);
       bell.ring();
     });
@@ -158,44 +162,52 @@ export function startOutbound(options: OutboundOptions): Outbound {
   };
 }
 
-interface LaneCounts {
-  begin(lane: string): void;
-  /** @param health null: it was not tried to its end */
-  end(lane: string, health: LaneHealth | null): void;
+interface Lanes {
+  /** One more is under way. @returns what ends it: with whether the receiver is well, null where nothing was learnt of it */
+  begin(lane: string): (isWell: boolean | null) => void;
   room(): LaneRoom;
 }
 
-/** How the receiver behind a lane did at its last attempt. */
-type LaneHealth = 'well' | 'slow' | 'failing';
-
-function createLaneCounts(): LaneCounts {
-  const counts = new Map<string, number>();
+function createLanes(slowMs: number): Lanes {
+  /** What each has under way, by when it began, the oldest first. */
+  const underWay = new Map<string, Set<{ readonly startedAt: number }>>();
   /** What each may have under way, the one that was tried last at the end. */
   const ailing = new Map<string, number>();
+
+  /** One that does not answer is known before its attempts have ended. */
+  function findSlow(now: number): void {
+    for (const [lane, attempts] of underWay) {
+      const [oldest] = attempts;
+      if (!ailing.has(lane) && now - oldest!.startedAt > slowMs) ailing.set(lane, maxUnderWayPerLane);
+    }
+  }
+
   return {
     begin(lane) {
-      counts.set(lane, (counts.get(lane) ?? 0) + 1);
-    },
-    end(lane, health) {
-      const left = counts.get(lane)! - 1;
-      if (left === 0) counts.delete(lane);
-      else counts.set(lane, left);
-      if (health !== null) ailing.delete(lane);
-      if (health === 'failing') ailing.set(lane, maxUnderWayPerFailingLane);
-      if (health === 'slow') ailing.set(lane, maxUnderWayPerLane);
-      // Forgotten, it would get more again, once; kept for ever, they would be many.
-      if (ailing.size > maxAilingLanes) ailing.delete(ailing.keys().next().value!);
+      const attempts = underWay.get(lane) ?? new Set();
+      const attempt = { startedAt: performance.now() };
+      underWay.set(lane, attempts.add(attempt));
+      return (isWell) => {
+        attempts.delete(attempt);
+        if (attempts.size === 0) underWay.delete(lane);
+        if (isWell !== null) ailing.delete(lane);
+        if (isWell === false) ailing.set(lane, maxUnderWayPerFailingLane);
+        else if (isWell === true && performance.now() - attempt.startedAt > slowMs)
+          ailing.set(lane, maxUnderWayPerLane);
+        // Forgotten, it would get more again, once; kept for ever, they would be many.
+        if (ailing.size > maxAilingLanes) ailing.delete(ailing.keys().next().value!);
+      };
     },
     room() {
+      findSlow(performance.now());
+      const sizeOf = (lane: string): number => underWay.get(lane)?.size ?? 0;
       let ailingRoom = maxUnderWayAiling;
-      for (const lane of ailing.keys()) ailingRoom -= counts.get(lane) ?? 0;
+      for (const lane of ailing.keys()) ailingRoom -= sizeOf(lane);
       const roomByLane = new Map<string, number>();
-      // Which of them have anything that is due is not known here, so none is left out while there is room at all.
-      for (const [lane, most] of ailing) {
-        roomByLane.set(lane, ailingRoom <= 0 ? 0 : Math.max(0, most - (counts.get(lane) ?? 0)));
-      }
-      for (const [lane, count] of counts) {
-        if (!ailing.has(lane)) roomByLane.set(lane, Math.max(0, maxUnderWayPerLane - count));
+      // Which of them have anything that is due is not known here, so each is offered whatever room there is.
+      for (const [lane, most] of ailing) roomByLane.set(lane, Math.max(0, Math.min(ailingRoom, most - sizeOf(lane))));
+      for (const [lane, { size }] of underWay) {
+        if (!ailing.has(lane)) roomByLane.set(lane, Math.max(0, maxUnderWayPerLane - size));
       }
       return { roomByLane, ailingLanes: [...ailing.keys()], ailingRoom: Math.max(0, ailingRoom) };
     },
@@ -203,8 +215,8 @@ function createLaneCounts(): LaneCounts {
 }
 
 interface Errands {
-  /** Never rejects: what cannot be settled is due again when the claim ends. @returns null: nothing was learnt of the receiver */
-  deliver(delivery: ClaimedDelivery): Promise<LaneHealth | null>;
+  /** Never rejects: what cannot be settled is due again when the claim ends. @returns whether the receiver is well; null: unknown */
+  deliver(delivery: ClaimedDelivery): Promise<boolean | null>;
   close(): Promise<void>;
 }
 
@@ -251,12 +263,9 @@ function createErrands(
   return {
     async deliver(delivery) {
       try {
-        const startedAt = performance.now();
         const outcome = await attempt(delivery);
-        const isSlow = performance.now() - startedAt > slowMs;
         await settle(delivery, outcome);
-        if (outcome.kind === 'cancelled') return null;
-        return outcome.kind === 'failed' ? 'failing' : isSlow ? 'slow' : 'well';
+        return outcome.kind === 'cancelled' ? null : outcome.kind === 'delivered';
       } catch (error) {
         logger.error({ err: error, deliveryId: delivery.id }, 'a delivery could not be settled; it is repeated');
         return null;

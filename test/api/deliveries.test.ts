@@ -29,7 +29,13 @@ async function reply(text = 'On its way') {
 /** As the worker does: whatever of the workspace is due is claimed, and ends so. */
 async function settle(end: 'delivered' | 'failed' | 'retried'): Promise<void> {
   const claimedBy = newId();
-  const rest = { leaseMs: 60_000, maxRows: 100, maxRowsPerLane: 100, afterLane: null };
+  const rest = {
+    leaseMs: 60_000,
+    maxRows: 100,
+    maxRowsPerLane: 100,
+    room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+    afterLane: null,
+  };
   const { claimed } = await claimDeliveries(api.pool, { claimedBy, ...rest });
   const ids = claimed.filter(({ workspaceId }) => workspaceId === workspace.workspaceId).map(({ id }) => id);
   expect(ids.length).toBeGreaterThan(0);

@@ -3,7 +3,13 @@ import { newId } from '../../platform/id.ts';
 import { createPool } from '../../platform/pool.ts';
 import { createChannel, updateChannel } from '../../store/channels.ts';
 import { transact } from '../../store/database.ts';
-import { claimDeliveries, releaseDeliveries, settleDelivered, settleFailedAttempts } from '../../store/deliveries.ts';
+import {
+  claimDeliveries,
+  releaseDeliveries,
+  settleDelivered,
+  settleFailedAttempts,
+  type LaneRoom,
+} from '../../store/deliveries.ts';
 import { forgetFailedDeliveries, retryDelivery } from '../../store/delivery-records.ts';
 import { addReply } from '../../store/replies.ts';
 import { readSystemGauges } from '../../store/upkeep.ts';
@@ -37,6 +43,9 @@ async function prepare(conversations: number, replies: number): Promise<string> 
   return made.channel.id;
 }
 
+/** Every lane is well, and has nothing under way. */
+const allRoom: LaneRoom = { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 };
+
 const claim = async (claimedBy: string, more: Partial<Parameters<typeof claimDeliveries>[1]> = {}) =>
   (
     await claimDeliveries(database.pool, {
@@ -44,6 +53,7 @@ const claim = async (claimedBy: string, more: Partial<Parameters<typeof claimDel
       leaseMs: 60_000,
       maxRows: 1_000,
       maxRowsPerLane: 1_000,
+      room: allRoom,
       afterLane: null,
       ...more,
     })
@@ -93,7 +103,7 @@ test('each lane gets its share, and no more than it has room for', async () => {
   const lanes = [await prepare(6, 1), await prepare(6, 1), await prepare(6, 1)];
   const claimed = await claim(newId(), {
     maxRows: 9,
-    room: { roomByLane: new Map([[lanes[0]!, 1]]), ailingLanes: [], ailingRoom: 0 },
+    room: { ...allRoom, roomByLane: new Map([[lanes[0]!, 1]]) },
   });
   const counts = lanes.map((lane) => claimed.filter((delivery) => delivery.lane === lane).length);
   expect(counts).toEqual([1, 3, 3]);
@@ -110,6 +120,19 @@ test('ailing lanes get so much in all, whichever of them has something that is d
   const counts = lanes.map((lane) => claimed.filter((delivery) => delivery.lane === lane).length);
   expect(counts[2]).toBe(6);
   expect(counts.slice(0, 2).toSorted()).toEqual([1, 2]);
+  await clear();
+});
+
+test('of ailing lanes those are taken first that come first, so that each gets its turn', async () => {
+  const lanes = [await prepare(6, 1), await prepare(6, 1), await prepare(6, 1)];
+  const taken: string[] = [];
+  const roomByLane = new Map(lanes.map((lane) => [lane, 1]));
+  for (const first of [2, 0, 1, 2]) {
+    const ailingLanes = [...lanes.slice(first), ...lanes.slice(0, first)];
+    const claimed = await claim(newId(), { room: { roomByLane, ailingLanes, ailingRoom: 1 } });
+    taken.push(...claimed.map(({ lane }) => lane));
+  }
+  expect(taken).toEqual([2, 0, 1, 2].map((place) => lanes[place]));
   await clear();
 });
 
@@ -217,7 +240,7 @@ test('lanes are served in turn, however little room there is', async () => {
   const lanes = [await prepare(3, 1), await prepare(3, 1), await prepare(3, 1)].toSorted();
   const served: (string | null)[] = [];
   for (let afterLane: string | null = null; served.length < 11;) {
-    const options = { leaseMs: 60_000, maxRows: 1, maxRowsPerLane: 9, afterLane };
+    const options = { leaseMs: 60_000, maxRows: 1, maxRowsPerLane: 9, room: allRoom, afterLane };
     const found = await claimDeliveries(database.pool, { claimedBy: newId(), ...options });
     served.push(found.claimed[0]?.lane ?? null);
     ({ afterLane } = found);
@@ -302,7 +325,7 @@ test('every statement of a delivery’s life finds its rows by an index', async 
     const claimedBy = newId();
     try {
       await prepare(1, 2);
-      const rest = { claimedBy, leaseMs: 1_000, maxRows: 9, maxRowsPerLane: 9, afterLane: null };
+      const rest = { claimedBy, leaseMs: 1_000, maxRows: 9, maxRowsPerLane: 9, room: allRoom, afterLane: null };
       const { claimed } = await claimDeliveries(client, rest);
       await settleFailedAttempts(client, {
         claimedBy,

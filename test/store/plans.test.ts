@@ -349,7 +349,14 @@ async function ask({ pool, workspaceId, defaultTeamId: teamId, ...scene }: Stage
 /** One delivery succeeds, one is given up and tried again, the rest is left. */
 async function deliver(pool: pg.Pool, workspaceId: string): Promise<void> {
   const claimedBy = newId();
-  const claim = { claimedBy, leaseMs: 30_000, maxRows: 10, maxRowsPerLane: 10, afterLane: null };
+  const claim = {
+    claimedBy,
+    leaseMs: 30_000,
+    maxRows: 10,
+    maxRowsPerLane: 10,
+    room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+    afterLane: null,
+  };
   const [first, second, ...others] = (await claimDeliveries(pool, claim)).claimed;
   await settleDelivered(pool, [first!.id]);
   await settleFailedAttempts(pool, { claimedBy, attempts: [{ id: second!.id, error: 'gone', retryAfterMs: null }] });
