@@ -12,8 +12,8 @@ import { createHostPlaces } from './host-places.ts';
 const firstPauseMs = 200;
 const maxPauseMs = 3_000;
 /**
- * Of one workspace to one host: with as many again that wait for a slow system (host-places.ts), 40 of the worker's 100 places for activities
- * (worker/main.ts). A system that answers within 100 ms still gets 200 requests a second.
+ * Of one workspace to one host. With those that wait for a slow system (host-places.ts), once it is known to be one, they hold 60 of the worker's 100
+ * places for activities (worker/main.ts). A system that answers within 100 ms still gets 200 requests a second.
  */
 const maxUnderWay = 20;
 const places = createHostPlaces(maxUnderWay);
@@ -74,7 +74,7 @@ async function attemptInPlace(
   const key = `${workspaceId} ${new URL(request.url).host}`;
   const leave = await places.enter(key, { waitMs: timeLeftMs(), signal });
   if (leave === null) {
-    const reason = `is busy: ${maxUnderWay} requests of this process are under way`;
+    const reason = `is busy: ${maxUnderWay} requests of this workspace are under way there`;
     return { kind: 'failed', error: new GuardedRequestError('timeout', reason) };
   }
   try {

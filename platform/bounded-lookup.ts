@@ -6,7 +6,8 @@
  *
  * Names are many people's, and those whose servers are away must not hold up the rest. So the places are shared out by what a name did the last
  * time: those that were slow have one place together, and with those that nobody knows yet all places but one. The last is for names that were
- * quick: however many names one makes up, those are held up only by others that were quick until now, and by each of these once.
+ * quick: however many names one makes up, those are held up only by others that were quick until now, and by each of these once. Names that nobody
+ * knows yet, as all are at the start, can be held up by two others of the kind, for as long as the resolver takes.
  */
 import type { LookupFunction } from 'node:net';
 

@@ -2,7 +2,7 @@ import { asksContact, DEFAULT_TRIGGER } from './flow-document.ts';
 import type { FlowDocument } from './flow-schema.ts';
 import { findImpossibleValues } from './impossible-values.ts';
 import { isObject } from './json-walk.ts';
-import { isPrivateAddress } from './web-address.ts';
+import { isPrivateAddress, withoutQuery } from './web-address.ts';
 
 /** What is no fault of a flow, but hardly what was meant: sentences for people. */
 export function findFlowHints(flow: FlowDocument, around: FlowSurroundings): string[] {
@@ -95,8 +95,8 @@ function teamHints(flow: FlowDocument, teamsWithoutAgents: ReadonlyMap<string, s
 
 /** A name may lead anywhere, by the time that it is asked. */
 function webhookHints(flow: FlowDocument): string[] {
-  return [...textsIn(flow.routing, WEBHOOK_MEMBERS)]
-    .filter(isPrivateAddress)
+  const addresses = [...textsIn(flow.routing, WEBHOOK_MEMBERS)].filter(isPrivateAddress).map(withoutQuery);
+  return [...new Set(addresses)]
     .slice(0, MAX_NAMED)
     .map(
       (url) =>

@@ -45,12 +45,16 @@ function withErrors<Result>(most: number, collect: () => Result): Result {
   }
 }
 
-/** Of a value that fits no member of a union, what each member misses is passed over. */
+/** Of a value that fits no member of a union, what each member misses is passed over; of one that is none of a few, its type. */
 function faultsAt(path: string, value: unknown, schema: TSchema): FlowFault[] {
   const errors = Errors(schema, value);
   const unions = errors.filter((error) => error.keyword === 'anyOf');
+  const allowed = new Set(
+    errors.filter(({ keyword }) => keyword === 'const' || keyword === 'enum').map(({ instancePath }) => instancePath),
+  );
   return errors
     .filter((error) => !unions.some((union) => union !== error && isMemberOf(error, union)))
+    .filter((error) => error.keyword !== 'type' || !allowed.has(error.instancePath))
     .flatMap((error) => faultsOfError(error, schemaAt(schema, error.schemaPath), path + error.instancePath));
 }
 

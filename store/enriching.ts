@@ -205,7 +205,7 @@ async function writeSpokenTurn(
 
 /**
  * Whether more of the answer has come since it was read: below the number of the next question nobody would ever look at it. That alone
- * refuses a turn: what is above the messages that are one answer, or came when its time was over, is looked at by nobody anyway, and a
+ * refuses a turn: what is above the messages that are one answer is looked at by nobody anyway, what came when its time was over need not be, and a
  * contact that never stops writing must not be waited for without end, asking other systems each time. Asked with the contact's lock held.
  */
 async function hasMoreOfAnswer(tx: Queryable, { key, input }: TakenTurn): Promise<boolean> {

@@ -52,13 +52,14 @@ test('a burst on a quick host waits; at a slow one only those do whose turn may 
   }
   await vi.waitUntil(() => burst.length === 50);
   expect(burst).not.toContain(null);
-  // The last two take so long that two turns would be beyond what anybody waits.
+  // The last two take so long that two turns would be beyond what anybody waits, which is known before they have ended.
   nowMs += 8 * long;
   const three = enterAll(3);
+  await vi.waitUntil(() => three.length > 0);
+  expect(three).toEqual([null]);
   burst[48]!();
-  await vi.waitUntil(() => three.length === 1);
-  const later = enterAll(2);
-  await vi.waitUntil(() => later.includes(null));
-  expect(later).toEqual([null, null]);
-  expect(three).toHaveLength(1);
+  await vi.waitUntil(() => three.length > 1);
+  expect(three).toEqual([null, expect.any(Function)]);
+  burst[49]!();
+  await vi.waitUntil(() => three.length > 2);
 });

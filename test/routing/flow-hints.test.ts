@@ -113,7 +113,8 @@ test('webhooks at private addresses are named, each once', () => {
     },
   });
   const privately = 'http://10.0.0.7/hook';
-  expect(findFlowHints(hooked('https://example.com/hook', privately, privately), surroundings)).toEqual([
+  const tokens = ['a', 'b'].map((token) => `${privately}?token=${token}`);
+  expect(findFlowHints(hooked('https://example.com/hook', ...tokens), surroundings)).toEqual([
     expect.stringContaining(`The webhook ${privately} `),
     expect.stringContaining('The webhook http://localhost:81/fallback '),
   ]);

@@ -72,6 +72,7 @@ it.each<[what: string, document: unknown, fault: string]>([
   expect(faultsOf(document)).toContain(fault);
 });
 
-it('tells an empty text once', () => {
+it('tells an empty text once, and a wrong type where only some values may stand', () => {
+  expect(faultsOf({ trigger: { on: 5, condition: 'true' }, routing })).toHaveLength(1);
   expect(faultsOf(withOtherwise({ text: '' }))).toHaveLength(1);
 });
