@@ -150,7 +150,10 @@ test('what is asked is part of the key: only a repetition has the same', async (
 
 const hold = (step: Partial<HttpStep>, request?: RequestOptions) =>
   ask({ url: `${server.url}/slow`, ...step }, request);
-const busy = { fields: {}, failures: [expect.stringMatching(/ is busy: 20 requests of this workspace are under way there$/)] };
+const busy = {
+  fields: {},
+  failures: [expect.stringMatching(/ is busy: 20 requests of this workspace are under way there$/)],
+};
 
 test('of one workspace 20 requests to a host are under way; who waits longer than a step may is told, other workspaces are not held up', async () => {
   const held = Array.from({ length: 20 }, () => hold({ timeoutMs: 10_000 }));
