@@ -44,9 +44,15 @@ async function observe({ client, pause }: Stage, contactId: string, state: strin
     if (newest?.state === state) return newest;
     if (Date.now() > deadline) {
       const found = newest === undefined ? 'no conversation was opened' : `it is ${newest.state}`;
-      const mend = newest?.state === 'waiting' ? ' All agents of its team are full: close some conversations.' : '';
-      throw new Error(`A conversation was not ${state} within ${timeoutMs / 1000} s: ${found}.${mend}`);
+      throw new Error(
+        `A conversation was not ${state} within ${timeoutMs / 1000} s: ${found}.${mends[newest?.state ?? ''] ?? ''}`,
+      );
     }
     await pause(observeEveryMs);
   }
 }
+
+const mends: Readonly<Record<string, string>> = {
+  waiting: ' All agents of its team are full: close some conversations.',
+  enriching: ' A flow that asks or calls others has taken it: put the demo’s own before it, or unpublish that one.',
+};
