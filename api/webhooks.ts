@@ -31,7 +31,7 @@ export const webhookBodies = {
     reason: Type.Literal('nobody_available'),
     teamId: Id,
     ring: Type.Integer({ description: 'Which one, from 1' }),
-    afterSeconds: Type.Integer({ description: 'How long the conversation had waited' }),
+    afterSeconds: Type.Integer({ description: 'Of the ring: since the conversation came into the queue' }),
     then: OneOf(['wait', 'close']),
   }),
 };

@@ -58,8 +58,8 @@ const selectDeliverySql = `
   WHERE d.workspace_id = $1`;
 
 /**
- * One that has failed begins anew, before what is pending behind it; one that is pending is tried at once, after those before it, which hold it up. One
- * that is being tried is left alone.
+ * One that has failed begins anew, before what is pending behind it; so does one that is pending, after those before it, which hold it up: if its
+ * receiver is still away, nobody who hurried it must have made it later. One that is being tried is left alone.
  */
 export async function retryDelivery(
   db: Queryable,
@@ -111,7 +111,7 @@ const retrySql = (chosenSql: string): string => `
   WITH chosen AS (${chosenSql}),
   retried AS (
     UPDATE deliveries d
-    SET state = 'pending', attempts = CASE d.state WHEN 'failed' THEN 0 ELSE d.attempts END, tried_since = now(), due_at = now()
+    SET state = 'pending', attempts = 0, tried_since = now(), due_at = now()
     WHERE d.id = ANY (ARRAY(SELECT id FROM chosen)) AND d.claimed_by IS NULL
     RETURNING d.workspace_id, d.id, d.message_id, old.state AS was
   ), marked AS (
