@@ -105,12 +105,17 @@ describe.each(sandboxes)('%s', (sandbox) => {
   test('what a workflow makes global is there for itself again, and for no other', async () => {
     const { start } = await startWorker(sandbox);
     const handles: WorkflowHandle[] = [];
-    for (const name of ['a', 'b', 'c']) handles.push(await start('settling', [name]));
+    // Answered after what went before: it has been its turn, and now it is another's.
+    const hadItsTurn = (handle: WorkflowHandle) => handle.query('__temporal_workflow_metadata');
+    for (const name of ['a', 'b', 'c']) {
+      const handle = await start('settling', [name]);
+      await hadItsTurn(handle);
+      handles.push(handle);
+    }
     for (let told = 0; told < 3; told += 1) {
       for (const handle of handles) {
         await handle.signal('goOn');
-        // Answered after the signal: it has been its turn, and now it is another's.
-        await handle.query('__temporal_workflow_metadata');
+        await hadItsTurn(handle);
       }
     }
     const found = await Promise.all(handles.map((handle) => handle.result() as Promise<string[]>));
