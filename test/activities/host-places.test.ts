@@ -7,6 +7,7 @@ afterEach(() => void vi.restoreAllMocks());
 
 const waiting = (waitMs: number) => ({ waitMs, signal: new AbortController().signal });
 const long = 60_000;
+const waitUntil = (probe: () => boolean) => vi.waitUntil(probe, { timeout: 20_000 });
 
 test('a place is handed on in the order of coming; keys have places of their own', async () => {
   const places = createHostPlaces(1);
@@ -46,20 +47,20 @@ test('a burst on a quick host waits; at a slow one only those do whose turn may 
   const burst = enterAll(50);
   // One after the other leaves after 10 ms, and lets another in.
   for (let i = 0; i < 48; i += 1) {
-    await vi.waitUntil(() => burst.length > i);
+    await waitUntil(() => burst.length > i);
     nowMs += 10;
     burst[i]!();
   }
-  await vi.waitUntil(() => burst.length === 50);
+  await waitUntil(() => burst.length === 50);
   expect(burst).not.toContain(null);
   // The last two take so long that two turns would be beyond what anybody waits, which is known before they have ended.
   nowMs += 8 * long;
   const three = enterAll(3);
-  await vi.waitUntil(() => three.length > 0);
+  await waitUntil(() => three.length > 0);
   expect(three).toEqual([null]);
   burst[48]!();
-  await vi.waitUntil(() => three.length > 1);
+  await waitUntil(() => three.length > 1);
   expect(three).toEqual([null, expect.any(Function)]);
   burst[49]!();
-  await vi.waitUntil(() => three.length > 2);
+  await waitUntil(() => three.length > 2);
 });

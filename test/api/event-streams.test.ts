@@ -84,7 +84,7 @@ test('without a cursor only what happens from now on comes', async () => {
 
 test('listeners at the same place share a read, and those of a quiet workspace still get heartbeats', async () => {
   const { feed, add, asked } = createFeed();
-  const streams = start(feed, { heartbeatMs: 30 });
+  const streams = start(feed, { heartbeatMs: 300 });
   const listen = (workspaceId: string) => streams.listen(workspaceId, 0, new AbortController().signal);
   const listeners = Array.from({ length: 20 }, () => listen('w'));
   const quiet = listen('quiet');

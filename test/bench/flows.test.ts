@@ -2,19 +2,15 @@ import { expect, test } from 'vitest';
 import type { FlowParts } from './flow-parts.ts';
 import { runFlows } from './flows.ts';
 import type { StepFigures } from './load-figures.ts';
-import { runTiny, slowMs, tinyEnv } from './tiny-bench.ts';
+import { runTiny, tinyEnv } from './tiny-bench.ts';
 
-test(
-  'flows takes turns between the shortest flow and a long one, and tells what each costs',
-  async () => {
-    const { report } = await runTiny((bench) =>
-      runFlows(bench, { contacts: 3, warmUpRate: 4, rate: 3, seconds: 2, turns: 1, env: tinyEnv() }),
-    );
-    expect(report.faults).toEqual([]);
-    const { minimal, long, parts } = report.figures as Record<'minimal' | 'long', StepFigures[]> & { parts: FlowParts };
-    expect([...minimal, ...long]).toMatchObject([{ unfinished: 0 }, { unfinished: 0 }]);
-    for (const figure of Object.values(parts)) expect(figure).toBeGreaterThan(0);
-    if (process.platform === 'linux') expect(report.verdicts[0]!.value).toBeGreaterThan(0.2);
-  },
-  slowMs,
-);
+test('flows takes turns between the shortest flow and a long one, and tells what each costs', async () => {
+  const { report } = await runTiny((bench) =>
+    runFlows(bench, { contacts: 3, warmUpRate: 4, rate: 3, seconds: 2, turns: 1, env: tinyEnv() }),
+  );
+  expect(report.faults).toEqual([]);
+  const { minimal, long, parts } = report.figures as Record<'minimal' | 'long', StepFigures[]> & { parts: FlowParts };
+  expect([...minimal, ...long]).toMatchObject([{ unfinished: 0 }, { unfinished: 0 }]);
+  for (const figure of Object.values(parts)) expect(figure).toBeGreaterThan(0);
+  if (process.platform === 'linux') expect(report.verdicts[0]!.value).toBeGreaterThan(0.2);
+});

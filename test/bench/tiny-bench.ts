@@ -4,9 +4,6 @@ import { startBenchServer } from './bench-server.ts';
 import type { BenchContext } from './context.ts';
 import type { ScenarioReport } from './figures.ts';
 
-/** Three processes are started: 10 s on a quiet machine, and many times that beside other tests on a small one. */
-export const slowMs = 180_000;
-
 export const tinyEnv = (): Record<string, string> => ({ WORKFLOW_BUNDLE_PATH: inject('workflowBundlePath') });
 
 export async function runTiny<T = ScenarioReport>(

@@ -16,7 +16,7 @@ afterEach(async () => {
 
 describe('embedded PostgreSQL', () => {
   // mkdtemp makes the folder for its owner only, so as root this also covers a home that the server's user cannot enter.
-  test('keeps its data, port and password across a restart', { timeout: 60_000 }, async () => {
+  test('keeps its data, port and password across a restart', async () => {
     const stateDir = makeStateDir();
     const first = await start(stateDir);
     await query(first.url, 'CREATE TABLE kept AS SELECT 42 AS answer');
@@ -45,7 +45,7 @@ describe('embedded PostgreSQL', () => {
     expect(await query(second.url, 'SELECT answer FROM kept')).toEqual([{ answer: 1 }]);
     expect(lines.join('\n')).toContain('removing the stale postmaster.pid');
     expect(readProcessIdentity(process.pid)).not.toBeNull();
-  }, 60_000);
+  });
 
   test('takes the migrations of two processes at once, each migration once', async () => {
     const { url } = await start(makeStateDir());
@@ -54,7 +54,7 @@ describe('embedded PostgreSQL', () => {
     expect(all.length).toBeGreaterThan(0);
     expect(new Set(all).size).toBe(all.length);
     expect(await migrate(url)).toEqual([]);
-  }, 60_000);
+  });
 });
 
 function makeStateDir(): string {

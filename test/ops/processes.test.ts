@@ -34,7 +34,7 @@ test('stops processes in the reverse order of their start, and those that ignore
   expect(order).toEqual(['second', 'stubborn']);
   expect(() => registry.start(sleeper('late'))).toThrow('being stopped');
   expect(readJson(join(folder, 'order.json'))).toBeNull();
-}, 15_000);
+});
 
 test('reports a process that ends although nobody asked it to, with the end of its log', async () => {
   const registry = await openProcessRegistry({ file: join(folder, 'died.json'), log: () => undefined });
@@ -46,7 +46,7 @@ test('reports a process that ends although nobody asked it to, with the end of i
   registry.start({ name: 'dying', command: '/bin/sh', args: ['-c', 'echo last words; exit 3'], logFile });
   expect(await died).toBe('dying: exit code 3: last words');
   await registry.stopAll();
-}, 15_000);
+});
 
 test.each([
   ['its guard stops everything', false],
@@ -95,7 +95,7 @@ test('never signals a process that merely has the pid of a recorded one', async 
   expect(readProcessIdentity(pid)).not.toBeNull();
   await registry.stopAll();
   stranger.kill('SIGKILL');
-}, 15_000);
+});
 
 test('the lock of a living launcher holds, that of a dead one is taken over', async () => {
   const file = join(folder, 'launcher.lock');

@@ -22,4 +22,4 @@ test('the Temporal server keeps its address and its namespaces across a restart,
     rmSync(stateDir, { recursive: true, force: true });
   }
   expect(await canConnect(Number(second.address.split(':')[1]))).toBe(false);
-}, 60_000);
+});

@@ -255,7 +255,7 @@ test.each(['/silent', '/drip'])('%s ends at the time limit', async (path) => {
   const startedAt = performance.now();
   const error = await failureOf({ url: `http://127.0.0.1:${port}${path}`, timeoutMs: 150 });
   expect(error).toMatchObject({ kind: 'timeout', reason: 'gave no answer in time' });
-  expect(performance.now() - startedAt).toBeLessThan(2_000);
+  expect(performance.now() - startedAt).toBeLessThan(8_000);
 });
 
 test('a name that is never resolved ends at the time limit, too', async () => {

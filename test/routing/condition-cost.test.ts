@@ -38,7 +38,7 @@ describe('what a condition may cost is bounded', () => {
   };
 
   // On a busy machine the worst take some 200; without the allowance of work, minutes.
-  const MAX_CPU_MS = 800;
+  const MAX_CPU_MS = 4_000;
 
   it.each<[name: string, source: string, text?: string]>([
     ['patterns', filled("message.text.matches('x')", " || message.text.matches('([ab]?){30}[xy]')", '')],
@@ -112,7 +112,7 @@ describe('what a condition may cost is bounded', () => {
     const many = cpuMsOf(() => {
       for (let times = 0; times < 100; times++) evaluateCondition(condition, facts);
     });
-    expect(many).toBeLessThan(200);
+    expect(many).toBeLessThan(600);
   });
 
   it('those that one message may bring are free, and a short loop may go through thousands', () => {

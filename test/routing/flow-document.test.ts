@@ -363,7 +363,7 @@ describe('requirements and rings', () => {
     });
     const startedAt = performance.now();
     const result = validateFlow(document, { ...known, skills });
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
     expect(result.ok ? 0 : result.faults.length).toBe(500);
   });
 

@@ -62,9 +62,9 @@ test('what is asked for is relaxed ring by ring, and whoever may take it then ge
   const rings = [relaxTo(3, 30), relaxTo(2, 60), end('wait', 600)];
   const { conversationId } = await stage.open(newId(), { teamId, skills: spanish(4), rings });
   const { waitingSince } = await stage.conversation(conversationId);
-  await letTimePass(pool, conversationId, 29);
+  await letTimePass(pool, conversationId, 20);
   expect(await settleAllDue(pool, workspaceId)).toBe(0);
-  await letTimePass(pool, conversationId, 1);
+  await letTimePass(pool, conversationId, 10);
   await settleAllDue(pool, workspaceId);
   expect(await stage.conversation(conversationId)).toMatchObject({
     state: 'waiting',

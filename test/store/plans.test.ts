@@ -75,7 +75,7 @@ beforeAll(async () => {
   await ask(await createStage(database.pool));
   await doRounds(database.pool);
   await enlarge(database.pool);
-}, 120_000);
+});
 afterAll(() => database?.drop());
 
 test('statements were recorded', () => {
@@ -147,7 +147,7 @@ test('a batch is quick before there are statistics', async () => {
   } finally {
     await fresh.drop();
   }
-}, 60_000);
+});
 
 // The first analysis comes with the fiftieth message of whoever tries it out; plans made then were kept while the house filled, and read all of it.
 test('a batch stays quick on plans made while there was next to nothing', async () => {
@@ -178,7 +178,7 @@ test('a batch stays quick on plans made while there was next to nothing', async 
   } finally {
     await fresh.drop();
   }
-}, 60_000);
+});
 
 /** What statements inside functions were planned as, while `work` ran. */
 async function watchFunctionPlans(url: string, work: (pool: pg.Pool) => Promise<void>) {

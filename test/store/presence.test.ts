@@ -117,9 +117,9 @@ test('after the grace time they go back, and away counts as being back', async (
   await set(agentId, 'away');
   expect(await stage.conversation(conversationId)).toMatchObject({ returnAt: null });
   await set(agentId, 'offline');
-  await letTimePass(pool, conversationId, 59);
+  await letTimePass(pool, conversationId, 50);
   expect(await settleAllDue(pool, workspaceId)).toBe(0);
-  await letTimePass(pool, conversationId, 2);
+  await letTimePass(pool, conversationId, 11);
   expect(await settleAllDue(pool, workspaceId)).toBe(1);
   expect(await stage.conversation(conversationId)).toMatchObject({ state: 'waiting', passedOver: [agentId] });
 });
@@ -207,9 +207,9 @@ test('an agent that sends heartbeats is set away when they stop, and its heartbe
       seconds,
     ]);
   await recordHeartbeat(pool, { workspaceId, agentId });
-  await stopFor(59);
+  await stopFor(50);
   expect(await silent()).toEqual([]);
-  await stopFor(2);
+  await stopFor(11);
   expect(await silent()).toEqual([{ workspaceId, agentId }]);
   await setAwayIfSilent(pool, { workspaceId, agentId });
   expect(await presenceOf(agentId)).toBe('away');

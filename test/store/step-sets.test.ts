@@ -44,7 +44,7 @@ test('many at once: the same rows, events and decisions as one after the other, 
     }),
     { numRuns: 12 },
   );
-}, 180_000);
+});
 
 test('a contact that somebody holds is left for later, and the others are opened', async () => {
   const stage = await createStage(database.pool);

@@ -4,7 +4,7 @@ import { eventually } from './eventually.ts';
 /** Resolves when nothing is under way: no message pending, no flow running, no close to carry out, and the outbox empty. */
 export async function waitUntilSettled(
   { pool, workspaceId }: { pool: pg.Pool; workspaceId: string },
-  { timeoutMs = 45_000 }: { timeoutMs?: number } = {},
+  { timeoutMs = 120_000 }: { timeoutMs?: number } = {},
 ): Promise<void> {
   let left: UnderWay | undefined;
   try {

@@ -93,7 +93,7 @@ test('a worker of the build before gives over to the present one under load: all
   // How many depends on how busy the machine is: what is not taken in time is told by signal.
   expect(Number(told?.[1])).toBeGreaterThan(0);
   expect(await readTaskFailures()).toEqual([]);
-}, 180_000);
+});
 
 const names = (prefix: string): string[] => Array.from({ length: 5 }, (_, i) => `${prefix}-${i + 1}`);
 

@@ -190,9 +190,9 @@ test('a team that others hold stops the clocks of nobody else: not those due wit
   try {
     await letTimePass(database.pool, first.conversationId, 60);
     const { readValue } = start();
-    await eventually('the first passes', hasPassed(first.conversationId), { timeoutMs: 2_500 });
+    await eventually('the first passes', hasPassed(first.conversationId), { timeoutMs: 4_500 });
     await letTimePass(database.pool, later.conversationId, 60);
-    await eventually('the second passes', hasPassed(later.conversationId), { timeoutMs: 2_500 });
+    await eventually('the second passes', hasPassed(later.conversationId), { timeoutMs: 4_500 });
     expect(await readValue('clocks_oldest_due_seconds')).toBeGreaterThan(90);
   } finally {
     await letGo();

@@ -283,7 +283,8 @@ test('a busy channel keeps no other waiting for its whole queue', async () => {
   }
   // Made last, so the last that a claim comes to.
   const quiet = await open((await addChannel()).key);
-  start();
+  // None of them counts as slow, however slow the machine is.
+  start({ slowMs: 60_000 });
   await eventually('there is no room', () => endpoint.held === 64);
   const messageId = await reply(quiet.conversationId, 'quiet');
   endpoint.answerWith(({ data }) => (data['text'] === 'quiet' ? { status: 204 } : 'hold'));
@@ -484,8 +485,8 @@ test('a reply is on its way within milliseconds', async () => {
     await eventually('it comes', () => endpoint.taken().length === i + 1, { everyMs: 1 });
     took.push(performance.now() - startedAt);
   }
-  // The median, on whatever machine this runs; polling alone would take 125 ms on average.
-  expect(took.toSorted((a, b) => a - b)[4]).toBeLessThan(100);
+  // Each is written when the one before has come, so that polling alone would take almost its 250 ms.
+  expect(took.toSorted((a, b) => a - b)[4]).toBeLessThan(200);
 });
 
 test('a claim looks at what is due, not at all that waits', async () => {

@@ -40,7 +40,7 @@ test('one worker has all shards; two and three share them evenly; who leaves is 
 
 test('a shard that another process holds is left to it until its lease expires', async () => {
   const ghost = randomUUID();
-  await acquireLeases(database.pool, { names: ['relay-shard/3'], owner: ghost, ttlMs: 1_500 });
+  await acquireLeases(database.pool, { names: ['relay-shard/3'], owner: ghost, ttlMs: 5_000 });
   const member = join();
   expect(await member.hold()).not.toContain(3);
   await untilDivided([member], [16]);
