@@ -2,7 +2,9 @@ import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { contactWorkflowId } from '../../workflows/contract.ts';
 import { eventually } from '../support/eventually.ts';
+import { createFlowHouse, type FlowHouse } from '../support/flow-house.ts';
 import { assertSoundHistory } from '../support/history-checker.ts';
+import { readMetric } from '../support/metrics-page.ts';
 import { waitUntilSettled } from '../support/settled.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { fillWorkspace } from '../support/workspace.ts';
@@ -35,8 +37,7 @@ const openConversation = (contactId: string, not: readonly string[]): Promise<Co
     (await readConversations(contactId)).find(({ id, state }) => state === 'assigned' && !not.includes(id)),
   );
 
-const terminateActor = async (contactId: string): Promise<void> => {
-  const { workspaceId } = system.workspace;
+const terminateActor = async (contactId: string, { workspaceId } = system.workspace): Promise<void> => {
   await client.workflow.getHandle(contactWorkflowId({ workspaceId, contactId })).terminate('by hand');
 };
 
@@ -85,9 +86,76 @@ test('an actor terminated after the close was requested: the close is carried ou
   await expectSoundHistory();
 });
 
-async function expectSoundHistory(): Promise<void> {
+/** Somebody whom the flow has asked something, and whose actor is gone. */
+async function askAndTerminate(): Promise<FlowHouse> {
+  const choices = [
+    { value: 'sales', label: 'Sales' },
+    { value: 'support', label: 'Support' },
+  ];
+  const ask = { kind: 'ask', field: 'purpose', text: 'Sales or support?', choices, giveUp: { value: 'unknown' } };
+  const house = await createFlowHouse(system, {
+    document: (teams) => ({
+      enrichment: [{ ...ask, timeoutSeconds: 600, settleSeconds: 0 }],
+      routing: {
+        branches: [{ name: 'Sales', when: "fields.purpose == 'sales'", teamId: teams.sales }],
+        otherwise: { teamId: teams.support },
+      },
+    }),
+  });
+  const { contactId } = (await house.say('alice', 'Hello')).body;
+  await house.conversationWith('alice', { state: 'enriching' });
+  await eventually('asked', async () => (await house.messagesOf('alice')).length === 2);
+  // Else the relay would tell the actor again.
+  await eventually('told', async () => {
+    const { rows } = await system.database.pool.query('SELECT FROM outbox WHERE workspace_id = $1', [
+      house.workspace.workspaceId,
+    ]);
+    return rows.length === 0;
+  });
+  await terminateActor(contactId, house.workspace);
+  return house;
+}
+
+const directionsOf = async (house: FlowHouse): Promise<string[]> =>
+  (await house.messagesOf('alice')).map(({ direction }) => direction);
+
+test('an actor terminated while a question waits: the answer is taken, and nothing is asked twice', async () => {
+  const house = await askAndTerminate();
+  await house.say('alice', 'Sales');
+  await house.conversationWith('alice', {
+    state: 'assigned',
+    teamId: house.teams.sales,
+    fields: { purpose: 'sales' },
+    fallbackReason: null,
+  });
+  expect(await directionsOf(house)).toEqual(['inbound', 'outbound', 'inbound']);
+  await expectSoundHistory(house.workspace);
+});
+
+test('an actor terminated while a question waits that nobody answers: the house timer finds it when its time is over', async () => {
+  const house = await askAndTerminate();
+  const readMended = (): Promise<number> =>
+    readMetric(system.workers[0]!.metricsUrl, 'switchyard_house_timer_mended_total');
+  const mended = await readMended();
+  // As if an hour had passed. Nobody writes: no timer of an actor, and no message, can tell of it.
+  await system.database.pool.query(
+    `UPDATE conversations SET answer_until = answer_until - interval '1 h', progressed_at = progressed_at - interval '1 h'
+     WHERE workspace_id = $1`,
+    [house.workspace.workspaceId],
+  );
+  await house.conversationWith('alice', {
+    state: 'assigned',
+    teamId: house.teams.support,
+    fields: { purpose: 'unknown' },
+    fallbackReason: null,
+  });
+  expect(await directionsOf(house)).toEqual(['inbound', 'outbound']);
+  expect(await readMended()).toBe(mended + 1);
+  await expectSoundHistory(house.workspace);
+});
+
+async function expectSoundHistory({ workspaceId } = system.workspace): Promise<void> {
   const { pool } = system.database;
-  const { workspaceId } = system.workspace;
   await waitUntilSettled({ pool, workspaceId });
   await assertSoundHistory(pool, { workspaceId });
 }

@@ -1,4 +1,4 @@
-/** Actors as in production, on the real server and database, in the test's own process; nudges are sent by the test itself. */
+/** Actors as in production, on the real server and database, in the test's own process; the test itself tells them, as the relay does. */
 import { randomBytes } from 'node:crypto';
 import type { WorkflowHandle } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
@@ -14,15 +14,9 @@ import { connectTemporalWorker, createTemporalClient } from '../../platform/temp
 import { requestClose } from '../../store/closing.ts';
 import { publishFlow } from '../../store/flow-publishing.ts';
 import { createFlow } from '../../store/flows.ts';
-import {
-  actorBuildId,
-  closeConversationSignal,
-  contactWorkflowId,
-  contactWorkflowType,
-  getContactStateQuery,
-  nudgeSignal,
-  type ContactState,
-} from '../../workflows/contract.ts';
+import { createDelivery } from '../../worker/relay-delivery.ts';
+import { createRelayMetrics } from '../../worker/relay-metrics.ts';
+import { actorBuildId, contactWorkflowId, getContactStateQuery, type ContactState } from '../../workflows/contract.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
 import { createStage, type Stage } from '../store/stage.ts';
@@ -68,6 +62,7 @@ export async function startActors({
     await running;
   };
   const workflowIds = new Set<string>();
+  const metrics = createRelayMetrics(createMetrics({ component: 'test' }));
 
   /** One workspace a test: each sees its own flows, teams and agents only. */
   async function enter(): Promise<Scene> {
@@ -75,26 +70,20 @@ export async function startActors({
     const { workspaceId } = stage;
     const handleOf = (contactId: string): WorkflowHandle =>
       client.workflow.getHandle(contactWorkflowId({ workspaceId, contactId }));
-    const startOf = (contactId: string, maxHistoryEvents: number) => {
-      const input = { workspaceId, contactId, maxHistoryEvents };
-      const workflowId = contactWorkflowId(input);
-      workflowIds.add(workflowId);
-      return { workflowId, taskQueue, args: [input] };
+    const tell = async (
+      contactId: string,
+      closeConversationId: string | null,
+      { maxHistoryEvents = 2_000 }: TellOptions = {},
+    ): Promise<void> => {
+      const row = { id: 1, attempts: 0, workspaceId, contactId, closeConversationId, wakeConversationId: null };
+      workflowIds.add(contactWorkflowId(row));
+      await createDelivery({ client, taskQueue, maxHistoryEvents, metrics }).tellActor([row]);
     };
     const scene: Scene = {
       ...stage,
       handleOf,
-      async nudge(contactId, { maxHistoryEvents = 2_000 } = {}) {
-        const start = startOf(contactId, maxHistoryEvents);
-        await client.workflow.signalWithStart(contactWorkflowType, { ...start, signal: nudgeSignal, signalArgs: [] });
-      },
-      async tellToClose(contactId, conversationId, { maxHistoryEvents = 2_000 } = {}) {
-        await client.workflow.signalWithStart(contactWorkflowType, {
-          ...startOf(contactId, maxHistoryEvents),
-          signal: closeConversationSignal,
-          signalArgs: [{ conversationId }],
-        });
-      },
+      nudge: (contactId, options) => tell(contactId, null, options),
+      tellToClose: tell,
       async say(contact, text = 'Hello') {
         const message = await stage.write(contact, {
           text,
@@ -164,13 +153,14 @@ export async function startActors({
 }
 
 interface TellOptions {
+  /** Of the run that this starts, if none is running. */
   readonly maxHistoryEvents?: number;
 }
 
 export interface Scene extends Stage {
   handleOf(contactId: string): WorkflowHandle;
   nudge(contactId: string, options?: TellOptions): Promise<void>;
-  /** The signal alone, without a stored request. */
+  /** Told alone, without a stored request. */
   tellToClose(contactId: string, conversationId: string, options?: TellOptions): Promise<void>;
   /** Stores a message and tells the actor. @returns the contact's id */
   say(contact: string, text?: string): Promise<string>;

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newId } from '../../platform/id.ts';
 import { requestClose } from '../../store/closing.ts';
 import { openByUser } from '../../store/opening.ts';
-import { retireSignal } from '../../workflows/contract.ts';
+import { closeConversationSignal, retireSignal } from '../../workflows/contract.ts';
 import { retireIdleActors } from '../../worker/retirement.ts';
 import { startEnrichmentServer, type EnrichmentServer } from '../activities/enrichment-server.ts';
 import { eventually } from '../support/eventually.ts';
@@ -80,7 +80,7 @@ test('a nudge that overtakes the close before it leads to the same end', async (
   expect(await scene.conversation(first)).toMatchObject({ state: 'closed' });
 });
 
-test('a close that is only signalled closes, whether the actor runs or starts by it', async () => {
+test('a close that is only told, without a request, closes, whether the actor runs or starts by it', async () => {
   const scene = await actors.enter();
   const contact = newId();
   const contactId = await scene.say(contact);
@@ -135,10 +135,12 @@ test('continuing as new under a stream of messages and closes loses nothing', as
   let last: string | undefined;
   for (let cycle = 0; cycle < 6; cycle += 1) {
     last = await scene.untilOpen(contactId, last);
-    // The next message is told together with the close, and some closes twice.
+    // The next message is told together with the close, some closes twice, and all closes as where an update failed.
     await requestClose(scene.pool, { workspaceId: scene.workspaceId, conversationId: last, agentId: null });
     const closing = last;
-    const closes = Array.from({ length: 1 + (cycle % 3) }, () => scene.tellToClose(contactId, closing, options));
+    const closes = Array.from({ length: 1 + (cycle % 3) }, () =>
+      scene.handleOf(contactId).signal(closeConversationSignal, { conversationId: closing }),
+    );
     await scene.write(contact);
     await Promise.all([...closes, scene.nudge(contactId, options)]);
   }
@@ -196,6 +198,67 @@ test('an actor that never rests, as its contact writes whenever another system i
   expect(requests()).toBe(2);
 });
 
+/** A contact whose flow has asked it something, with an actor that soon begins a new history. */
+async function askSomebody(step: object) {
+  const scene = await actors.enter();
+  const agentId = await scene.addAgent(1);
+  const ask = { kind: 'ask', field: 'topic', text: 'Which?', choices: [{ value: 'x', label: 'X' }], maxQuestions: 1 };
+  await scene.publish({
+    enrichment: [{ ...ask, giveUp: { value: 'none' }, ...step }],
+    routing: { branches: [], otherwise: { teamId: scene.defaultTeamId } },
+  });
+  const contact = newId();
+  const { contactId } = await scene.write(contact);
+  await scene.nudge(contactId, { maxHistoryEvents: 20 });
+  const { runId } = await scene.handleOf(contactId).describe();
+  return {
+    ...scene,
+    contact,
+    contactId,
+    agentId,
+    /** @returns how long the question still waits, as the next run has found */
+    untilAskingInNextRun: () =>
+      eventually('the question waits in a new history', async () => {
+        const { phase } = await scene.stateOf(contactId);
+        if (phase.kind !== 'asking' || (await scene.handleOf(contactId).describe()).runId === runId) return undefined;
+        return phase.waitMs;
+      }),
+  };
+}
+
+test('an actor that continues as new while its question waits takes the answer that is begun in one run and ended in the next', async () => {
+  const scene = await askSomebody({ timeoutSeconds: 600, settleSeconds: 60 });
+  const { contact, contactId, agentId } = scene;
+  for (const text of ['well', 'let', 'me', 'see']) await scene.say(contact, text);
+  expect(await scene.untilAskingInNextRun()).toBeLessThanOrEqual(60_000);
+  // With the tenth message nobody waits for more.
+  for (const text of ['x', 'it', 'is', 'I', 'think', 'so']) await scene.say(contact, text);
+  const conversationId = await scene.untilOpen(contactId);
+  expect(await scene.conversation(conversationId)).toMatchObject({
+    state: 'assigned',
+    agentId,
+    fields: { topic: 'x' },
+    fallbackReason: null,
+  });
+  // One question among them.
+  expect(await scene.messagesOf(contactId)).toHaveLength(12);
+});
+
+test('an actor that continues as new while its question waits gives up when the rest of the time is over', async () => {
+  const scene = await askSomebody({ timeoutSeconds: 8, settleSeconds: 0 });
+  const { contactId, agentId } = scene;
+  for (let i = 0; i < 4; i += 1) await scene.nudge(contactId);
+  expect(await scene.untilAskingInNextRun()).toBeLessThan(8_000);
+  const conversationId = await scene.untilOpen(contactId);
+  expect(await scene.conversation(conversationId)).toMatchObject({
+    state: 'assigned',
+    agentId,
+    fields: { topic: 'none' },
+    fallbackReason: null,
+  });
+  expect(await scene.messagesOf(contactId)).toHaveLength(2);
+});
+
 test('an idle actor that is told to retire ends, and the next message starts it again', async () => {
   const scene = await actors.enter();
   const contact = newId();
@@ -215,6 +278,8 @@ test('an actor with an open conversation does not retire', async () => {
   const contactId = await scene.say(newId());
   const conversationId = await scene.untilOpen(contactId);
   await scene.handleOf(contactId).signal(retireSignal);
+  // Once this is answered, that has been heard, too. Heard together with the close, it would end the actor after that.
+  await scene.nudge(contactId);
   await scene.requestClose(contactId, conversationId);
   await scene.untilIdle(contactId);
   expect((await scene.handleOf(contactId).describe()).status.name).toBe('RUNNING');

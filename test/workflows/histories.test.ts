@@ -1,9 +1,11 @@
 /**
  * Recorded histories replayed by the code as it is: a change that would break actors under way fails here. After a change that is
  * meant to (no actor of the old kind may then be running, or its form is kept beside the new one, as the stepwise one is), record them
- * anew: `npm run histories`. Those in `stepwise/` were recorded by code that is gone, and stay as they are.
+ * anew: `npm run histories`. Two folders stay as they are: `stepwise/` was recorded by code that is gone, `signalled/` with every nudge a
+ * signal, as the relay sends it where an update fails, and mostly by the build before.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import type { WorkflowHandle } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -39,9 +41,9 @@ describe('each path, taken now', () => {
   test.for(Object.entries(paths))('%s: leaves no personal data in the history, and replays', async ([name, take]) => {
     const { scene, contactId } = await take({ actors, server });
     // A query may be answered by a task that has not yet told the server what was done in it.
-    const history = await eventually('a waking in the history', async () => {
+    const history = await eventually('a waking in the history, and no task under way', async () => {
       const fetched = await scene.handleOf(contactId).fetchHistory();
-      return activitiesOf(fetched).length > 0 && fetched;
+      return activitiesOf(fetched).length > 0 && !hasOpenTask(fetched) && fetched;
     });
     const text = textOfHistory(history);
     // The search itself works: what must be there is found.
@@ -66,8 +68,20 @@ describe('each recorded history', () => {
     );
   });
 
-  test.for([...names, ...listNames('stepwise/').map((name) => `stepwise/${name}`)])('%s replays', async (name) => {
-    await replay(JSON.parse(readFileSync(new URL(name, folder), 'utf8')));
+  const frozen = ['signalled/', 'stepwise/'].flatMap((form) => listNames(form).map((name) => form + name));
+
+  test.for([...names, ...frozen])('%s replays', async (name) => {
+    await replay(readHistory(name));
+  });
+
+  test.skipIf(recording).for(names)('%s: the actor was told by updates, as the relay tells', (name) => {
+    expect(eventTypesOf(name)).toContain('WORKFLOW_EXECUTION_UPDATE_ACCEPTED');
+  });
+
+  test.skipIf(recording)('an answer came by update while the question waited', () => {
+    const types = eventTypesOf('asked-and-answered.json');
+    const whileAsking = types.slice(types.indexOf('TIMER_STARTED'), types.indexOf('TIMER_CANCELED'));
+    expect(whileAsking).toContain('WORKFLOW_EXECUTION_UPDATE_ACCEPTED');
   });
 
   test('a waking run does not replay as a stepwise one: the form is told apart by the build in the history', async () => {
@@ -82,6 +96,19 @@ async function replay(history: unknown): Promise<void> {
   installTemporalRuntime();
   const workflowBundle = { codePath: inject('workflowBundlePath') };
   await Worker.runReplayHistory({ workflowBundle }, history, 'contact/replayed/replayed');
+}
+
+/** A recorded one, as it is written. */
+const readHistory = (name: string): { events: { eventType: string }[] } =>
+  JSON.parse(readFileSync(new URL(name, folder), 'utf8'));
+
+const eventTypesOf = (name: string): string[] =>
+  readHistory(name).events.map(({ eventType }) => eventType.replace('EVENT_TYPE_', ''));
+
+/** Whether a workflow task has been wanted since the last that was completed. */
+function hasOpenTask({ events }: Awaited<ReturnType<WorkflowHandle['fetchHistory']>>): boolean {
+  const wanted = events!.findLastIndex((event) => event.workflowTaskScheduledEventAttributes != null);
+  return wanted > events!.findLastIndex((event) => event.workflowTaskCompletedEventAttributes != null);
 }
 
 /** The local activities that a history shows, each once. */
