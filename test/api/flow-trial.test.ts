@@ -289,14 +289,40 @@ test('what is found before a step that must not fail is told with the default te
   });
 });
 
-test('a try changes nothing in the database, not even a sequence', async () => {
-  const { workspace, create, attempt } = await prepare();
+test('a try changes nothing in the database, not even a sequence, whatever the flow would do', async () => {
+  const { workspace, document, create, attempt } = await prepare();
   await workspace.addAgent(2);
   await workspace.open();
-  const id = await create();
+  const { admin } = workspace.keys;
+  const [channel] = (await workspace.get('/channels')).body['items'];
+  const outboundUrl = 'https://chat.example.com/';
+  expect(await workspace.patch(`/channels/${channel.id}`, { outboundUrl })).toMatchObject({ status: 200 });
+  const [ask] = document.enrichment;
+  const http = { kind: 'http', url: 'https://crm.example.com/', timeoutMs: 1_000, fields: { tier: '/tier' } };
+  const labels = [{ label: 'lamps' }, { label: 'bicycles' }];
+  const classify = { kind: 'classify', field: 'topic', labels, otherwise: 'other', timeoutMs: 1_000 };
+  const spoken = { text: 'One moment', webhookUrl: 'https://hooks.example.com/' };
+  const asking = {
+    enrichment: [ask, http, classify],
+    routing: {
+      branches: [{ name: 'Gold', when: "fields.tier == 'gold'", teamId: workspace.defaultTeamId, ...spoken }],
+      otherwise: { close: true, ...spoken },
+    },
+  };
+  const id = await create({ document: asking });
+  await workspace.post(`/flows/${id}/publish`, undefined, admin);
   const before = await fingerprint();
-  expect((await attempt(id, { answers: ['buying'] })).status).toBe(200);
-  expect((await attempt(id)).body['assignment']).toMatchObject({ outcome: 'assigned' });
+  for (const [given, routed] of [
+    [
+      { answers: ['buying'], responses: { 1: { tier: 'gold' }, 2: { label: 'lamps' } } },
+      { route: { kind: 'team', ...spoken }, assignment: { outcome: 'assigned' }, fields: { topic: 'lamps' } },
+    ],
+    [{}, { route: { kind: 'close', ...spoken }, steps: [{}, {}, { outcome: 'failed' }, { outcome: 'failed' }] }],
+  ]) {
+    expect(await attempt(id, given)).toMatchObject({ status: 200, body: routed });
+    const unstored = { message: { text: 'Hello' }, document: asking, ...given };
+    expect(await workspace.post('/flows/try', unstored, admin)).toMatchObject({ status: 200, body: routed });
+  }
   expect(await fingerprint()).toEqual(before);
 });
 

@@ -178,6 +178,66 @@ test('a document is checked without being stored, by whoever may read', async ()
   expect(await names()).toEqual([]);
 });
 
+test('a fault of a condition is told with its place in the document and in the text, whoever asks', async () => {
+  const { workspace, admin, documentOf, create, act } = await prepare();
+  const { routing } = documentOf(1);
+  const document = {
+    enrichment: [{ kind: 'set', when: "contact.nam == 'Ada'", field: 'tier', value: 'gold' }],
+    routing: {
+      branches: [
+        { ...routing.otherwise, name: 'Misspelt', when: "fields.tier == 'gold' && fields.purpos == 'sales'" },
+        { ...routing.otherwise, name: 'Unreadable', when: "fields.tier = 'gold'" },
+        { ...routing.otherwise, name: 'Compared', when: "  team.waiting > 'many'" },
+      ],
+      otherwise: routing.otherwise,
+    },
+  };
+  const mend = "Correct the expression; an example is fields.purpose == 'billing'.";
+  const faults = [
+    {
+      path: '/document/enrichment/0/when',
+      message: 'contact has no member "nam"; it has id, name, attributes (at character 8)',
+      mend,
+    },
+    {
+      path: '/document/routing/branches/0/when',
+      message: 'fields has no member "purpos"; it has tier (at character 32)',
+      mend,
+    },
+    {
+      path: '/document/routing/branches/1/when',
+      message: expect.stringMatching(/^syntax error: found = .*\(at character 13\)$/),
+      mend,
+    },
+    {
+      path: '/document/routing/branches/2/when',
+      message: '> cannot take a whole number and text (at character 16)',
+      mend,
+    },
+  ];
+  const validated = await workspace.post('/flows/validate', { document });
+  expect(validated).toMatchObject({ status: 200, body: { valid: false, faults } });
+
+  const refused = {
+    status: 422,
+    body: {
+      type: 'urn:switchyard:problem:invalid_flow',
+      errors: faults.map(({ path, ...told }) => ({ field: path, ...told })),
+    },
+  };
+  expect(await workspace.post('/flows', { name: 'Faulty', document }, admin)).toMatchObject(refused);
+  const id = await create('Support');
+  expect(await workspace.patch(`/flows/${id}`, { document })).toMatchObject(refused);
+  // A draft of a time when less was found.
+  await api.pool.query('UPDATE flows SET draft = $3 WHERE workspace_id = $1 AND id = $2', [
+    workspace.workspaceId,
+    id,
+    JSON.stringify({ trigger: {}, ...document }),
+  ]);
+  expect(await act(`${id}/publish`)).toMatchObject(refused);
+  expect((await workspace.get(`/flows/${id}`)).body).toMatchObject({ publishedNumber: null });
+});
+
 test('a check tells of a valid document what is hardly meant, and of a faulty one its faults alone', async () => {
   const { workspace, documentOf } = await prepare();
   const choices = [{ value: 'sales', label: 'Sales' }];

@@ -70,14 +70,17 @@ export type Example = Static<typeof Example>;
 const TryExample = Obj({ ...setting, try: Body, answer: Body });
 type TryExample = Static<typeof TryExample>;
 
+/** The same of the example before it, several times. */
+const Tries = Type.Array(Obj({ try: Body, answer: Body }), { minItems: 1 });
+
 /** Who says nothing of teams and agents means one who may take it all. */
 const plain = { teams: { Support: {} }, agents: [{ name: 'Uma', team: 'Support', capacity: 10 }] };
 
-export const parseExample = (json: string): Example => parse(Example, json);
-export const parseTryExample = (json: string): TryExample => parse(TryExample, json);
+export const parseExample = (json: string): Example => parse(Example, { ...plain, ...JSON.parse(json) });
+export const parseTryExample = (json: string): TryExample => parse(TryExample, { ...plain, ...JSON.parse(json) });
+export const parseTries = (json: string): Static<typeof Tries> => parse(Tries, JSON.parse(json));
 
-function parse<Schema extends TSchema>(schema: Schema, json: string): Static<Schema> {
-  const example: unknown = { ...plain, ...JSON.parse(json) };
+function parse<Schema extends TSchema>(schema: Schema, example: unknown): Static<Schema> {
   const faults = [...Errors(schema, example)].map(({ instancePath, message }) => `${instancePath} ${message}`);
   if (faults.length > 0) throw new Error(`The example cannot be run:\n${faults.join('\n')}`);
   return example as Static<Schema>;

@@ -1,21 +1,25 @@
 /** Plays an example of docs/flows.md: everything by HTTP, in a workspace of its own, with what the contacts and other systems see. */
+import type pg from 'pg';
 import { expect } from 'vitest';
 import type { ApiClient } from '../support/api-client.ts';
 import { eventually } from '../support/eventually.ts';
 import type { RecordedRequest } from '../support/recording-server.ts';
+import { waitUntilSettled } from '../support/settled.ts';
 import { parseHours, type Example, type IsOpen, type Step } from './flow-example.ts';
 import type { Outside } from './flow-outside.ts';
 
 interface FlowSetting {
   readonly api: ApiClient;
   readonly ingestKey: string;
+  readonly workspaceId: string;
+  readonly pool: pg.Pool;
   readonly outside: Outside;
 }
 
 type Setting = Pick<Example, 'document' | 'teams' | 'agents' | 'contacts' | 'now'>;
 
 /** Teams, agents, the channel and the published flow. */
-export async function setFlowStage({ api, ingestKey, outside }: FlowSetting, example: Setting) {
+export async function setFlowStage({ api, ingestKey, workspaceId, pool, outside }: FlowSetting, example: Setting) {
   const teams = new Map<string, string>();
   const agents = new Map<string, string>();
   const people = new Map<string, Person>();
@@ -34,7 +38,9 @@ export async function setFlowStage({ api, ingestKey, outside }: FlowSetting, exa
     expect(await api.post('/v1/flows/validate', { document })).toMatchObject({ valid: true, faults: [] });
     const flow = await api.post('/v1/flows', { name: 'Example', document: documentAt(example.now) });
     await api.post(`/v1/flows/${flow.id}/publish`);
-    return { document, flowId: flow.id as string, channelSecret: channel.outboundSecret as string };
+    const { webhookSecret } = await api.post('/v1/workspace/rotate-webhook-secret');
+    const secrets = { channelSecret: channel.outboundSecret as string, webhookSecret: webhookSecret as string };
+    return { document, flowId: flow.id as string, ...secrets };
   }
 
   async function insist(method: string, path: string, body: object): Promise<void> {
@@ -100,9 +106,9 @@ export async function setFlowStage({ api, ingestKey, outside }: FlowSetting, exa
       await api.post(`/v1/flows/${flowId}/publish`);
     },
     'https://crm.example.com goes down': async () => outside.goDown(),
-    'a second passes': async () => {
+    '(\\d+) seconds? pass(?:es)?': async (seconds) => {
       const beganAt = Date.now();
-      await eventually('a second', () => Date.now() - beganAt > 1_000);
+      await eventually(`${seconds} s`, () => Date.now() - beganAt > Number(seconds) * 1_000);
     },
   };
 
@@ -153,8 +159,17 @@ export async function setFlowStage({ api, ingestKey, outside }: FlowSetting, exa
     return items.findLast(({ kind }: { kind: string }) => kind === 'assignment')?.summary ?? '';
   }
 
-  const { document, flowId, channelSecret } = await prepare();
-  return { play, document, channelSecret };
+  /** Until nothing is under way, and all that went out has arrived: what came outside by then is all that came. */
+  async function settle(): Promise<void> {
+    await waitUntilSettled({ pool, workspaceId });
+    await eventually('all is sent', async () => {
+      return (await api.get('/v1/deliveries?state=pending')).items.length === 0;
+    });
+    expect(await api.get('/v1/deliveries?state=failed')).toMatchObject({ items: [] });
+  }
+
+  const { flowId, ...prepared } = await prepare();
+  return { play, settle, ...prepared };
 }
 
 interface Person {

@@ -13,7 +13,7 @@ import { createWorkspace, type NewWorkspace } from '../../store/workspaces.ts';
 import { createApiClient } from '../support/api-client.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { readFences } from './assignment-example.ts';
-import { parseExample, parseTryExample } from './flow-example.ts';
+import { parseExample, parseTries, parseTryExample } from './flow-example.ts';
 import { startOutside, type Outside } from './flow-outside.ts';
 import { setFlowStage } from './flow-stage.ts';
 
@@ -21,6 +21,7 @@ const fences = readFences(readFileSync(new URL('../../docs/flows.md', import.met
 const examples = fences.filter(({ info }) => info === 'json example');
 const flowCommand = fileURLToPath(new URL('../../ops/flow.ts', import.meta.url));
 const trials = fences.filter(({ info }) => info === 'json try');
+const tries = fences.filter(({ info }) => info === 'json tries');
 
 let directory: string;
 let outside: Outside;
@@ -59,13 +60,16 @@ function secretsOf({ line, text }: { line: number; text: string }) {
   return [workspaces.get(line)!.workspaceId, Object.fromEntries(ofWorkspace)];
 }
 
-const clientOf = ({ keys }: NewWorkspace) => ({
+const settingOf = ({ keys, workspaceId }: NewWorkspace) => ({
   api: createApiClient(system.apis[0]!.url, keys),
   ingestKey: keys.ingest,
+  workspaceId,
+  pool: system.database.pool,
+  outside,
 });
 
 test('every block of the guide is one that is run, or is no JSON', () => {
-  const others = fences.filter((fence) => !examples.includes(fence) && !trials.includes(fence));
+  const others = fences.filter((fence) => ![examples, trials, tries].some((run) => run.includes(fence)));
   expect(
     others
       .map(({ info }) => info)
@@ -99,11 +103,18 @@ describe('an example holds', () => {
     async ({ line, text }) => {
       const example = parseExample(text);
       outside.setExample(example);
-      const stage = await setFlowStage({ ...clientOf(workspaces.get(line)!), outside }, example);
+      const stage = await setFlowStage(settingOf(workspaces.get(line)!), example);
       for (const step of example.story) await stage.play(step);
-      // Nothing came besides what the story tells.
-      const told = example.story.flatMap(({ sent = [] }) => sent);
-      expect(outside.since(0).sent.map(({ data }) => data.text)).toEqual(told);
+      await stage.settle();
+      // Nothing came besides what the story tells, and nothing twice.
+      const { sent, told } = outside.since(0);
+      expect(sent.map(({ data }) => data.text)).toEqual(example.story.flatMap((step) => step.sent ?? []));
+      expect(told.map(({ method, path }) => `${method} https://${path.slice(1)}`)).toEqual(
+        example.story.flatMap((step) => step.told?.map(({ request }) => request) ?? []),
+      );
+      for (const { headers, body } of told) {
+        expect(await isFromSwitchyard(headers, body, stage.webhookSecret)).toBe(true);
+      }
     },
   );
 });
@@ -113,12 +124,33 @@ test.each(trials.map(({ line, text }) => ({ line, text })))(
   async ({ text }) => {
     const { try: described, answer, ...example } = parseTryExample(text);
     outside.setExample({});
-    const workspace = await createWorkspace(system.database.pool, { name: 'Tried' });
-    const setting = clientOf(workspace);
-    const { document } = await setFlowStage({ ...setting, outside }, example);
-    expect(await setting.api.post('/v1/flows/try', { document, ...described })).toMatchObject(answer);
+    const setting = settingOf(await createWorkspace(system.database.pool, { name: 'Tried' }));
+    const { document, settle } = await setFlowStage(setting, example);
+    const attempt = (more: object = {}) => setting.api.post('/v1/flows/try', { document, ...described, ...more });
+    expect(await attempt()).toMatchObject(answer);
+    // Where no response is given, none is fetched.
+    const { steps } = await attempt({ responses: {} });
+    expect(steps.filter(({ reason = '' }) => /no response/.test(reason)).map(({ kind }: any) => kind)).toEqual([
+      'http',
+      'classify',
+    ]);
     expect(await setting.api.get('/v1/conversations')).toMatchObject({ items: [] });
+    await settle();
     expect(outside.requests).toEqual([]);
+  },
+);
+
+test.each(tries.map(({ line, text }) => ({ line, text })))(
+  'what the guide says of the example before it when that is tried is so: line $line',
+  async ({ line, text }) => {
+    const example = parseExample(examples.findLast((other) => other.line < line)!.text);
+    const setting = settingOf(await createWorkspace(system.database.pool, { name: 'Tried' }));
+    // As it stands there: only what is published has the hours of the story.
+    const { document } = await setFlowStage(setting, example);
+    for (const { try: described, answer } of parseTries(text)) {
+      const tried = await setting.api.post('/v1/flows/try', { document, ...described });
+      expect(tried, JSON.stringify(described)).toMatchObject(answer);
+    }
   },
 );
 
@@ -148,23 +180,15 @@ test('the file of the guide is found valid, comes out as it expects, and can be 
 });
 
 describe('what is sent', () => {
-  const isFromSwitchyard = async (...args: unknown[]): Promise<boolean> => {
-    const code = join(directory, 'signature.mjs');
-    await writeFile(code, fences.find(({ info }) => info === 'js signature')!.text);
-    return (await import(code)).isFromSwitchyard(...args);
-  };
-
   /** The first step of the first example with these words, and what was sent to a path meanwhile. */
   async function playFirst(words: string, path: string) {
     const example = parseExample(examples.find(({ text }) => text.includes(words))!.text);
     outside.setExample(example);
     const workspace = await createWorkspace(system.database.pool, { name: 'Signature' });
-    const setting = clientOf(workspace);
-    const { webhookSecret } = await setting.api.post('/v1/workspace/rotate-webhook-secret');
-    const stage = await setFlowStage({ ...setting, outside }, example);
-    await stage.play(example.story[0]!);
+    const { play, webhookSecret, channelSecret } = await setFlowStage(settingOf(workspace), example);
+    await play(example.story[0]!);
     const { headers, body } = outside.requests.find((request) => request.path.startsWith(path))!;
-    return { headers, body, webhookSecret, channelSecret: stage.channelSecret };
+    return { headers, body, webhookSecret, channelSecret };
   }
 
   test('to the channel looks as the guide shows it, and the guide’s code finds its signature right', async () => {
@@ -184,6 +208,13 @@ describe('what is sent', () => {
     expect(await isFromSwitchyard(headers, body, channelSecret)).toBe(false);
   });
 });
+
+/** The code of the guide. */
+async function isFromSwitchyard(...args: unknown[]): Promise<boolean> {
+  const code = join(directory, 'signature.mjs');
+  await writeFile(code, fences.find(({ info }) => info === 'js signature')!.text);
+  return (await import(code)).isFromSwitchyard(...args);
+}
 
 /** Names and kinds of all members; of a list, those of its first. */
 function shapeOf(value: unknown): unknown {
