@@ -46,14 +46,22 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
     if (input === null || input === undefined) return readPhase(pool, conversation);
     const asked = await askOthers(conversation, input);
     if (asked.failures > 0) metrics.enrichmentFailures.inc(asked.failures);
-    if (asked.kind === 'failed') {
-      const isDone = await fallBack(pool, conversation, asked.reason, { ...asked, version: input.version });
-      if (isDone) metrics.fellBack.inc();
-      return readPhase(pool, conversation);
-    }
-    metrics.conditionErrors.inc({ where: 'step' }, asked.turn.conditionErrors);
-    const [phase] = await writeTurns(pool, [{ key: conversation, input, turn: asked.turn }]);
+    const phase = await write(conversation, input, asked);
+    // What was superseded is taken again, and counts then.
+    if (phase !== null) metrics.conditionErrors.inc({ where: 'step' }, asked.conditionErrors);
     return phase ?? readPhase(pool, conversation);
+  }
+
+  /** @returns null where it was superseded */
+  async function write(conversation: ConversationRef, input: FlowStepInput, asked: Asked): Promise<Phase | null> {
+    if (asked.kind === 'turn') {
+      const [phase] = await writeTurns(pool, [{ key: conversation, input, turn: asked.turn }]);
+      return phase!;
+    }
+    const isDone = await fallBack(pool, conversation, asked.reason, { ...asked, version: input.version });
+    if (!isDone) return null;
+    metrics.fellBack.inc();
+    return { kind: 'assigning', conversationId: conversation.conversationId };
   }
 
   /** Turn after turn, as long as the flow wants to know something of other systems. */
@@ -72,7 +80,7 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
       messages.push(...turn.messages);
       conditionErrors += turn.conditionErrors;
       if (turn.kind !== 'request') {
-        return { kind: 'turn', failures, turn: { ...turn, trace, messages, conditionErrors } };
+        return { kind: 'turn', failures, conditionErrors, turn: { ...turn, trace, messages, conditionErrors } };
       }
       const answer = await answerStep(turn.step, {
         conversation,
@@ -85,13 +93,18 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
       failures += answer.failures.length;
       const settled = settleRequest(flow, turn.progress, answer);
       trace.push(...settled.trace);
-      if (settled.kind === 'failed') return { ...settled, failures, messages, trace };
+      if (settled.kind === 'failed') return { ...settled, failures, conditionErrors, messages, trace };
       ({ progress } = settled);
       heard = { kind: 'nothing' };
     }
   }
 }
 
-type Asked =
-  | { readonly kind: 'turn'; readonly failures: number; readonly turn: WritableTurn }
-  | (Omit<FailedTurn, 'version'> & { readonly kind: 'failed'; readonly failures: number; readonly reason: string });
+type Asked = {
+  readonly failures: number;
+  /** Conditions that could not be decided and counted as false. */
+  readonly conditionErrors: number;
+} & (
+  | { readonly kind: 'turn'; readonly turn: WritableTurn }
+  | (Omit<FailedTurn, 'version'> & { readonly kind: 'failed'; readonly reason: string })
+);

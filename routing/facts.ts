@@ -22,7 +22,7 @@ export interface RoutingFacts {
 /** The contact's earlier conversations, that which the flow decides about not counted. */
 export interface ContactHistory {
   readonly conversationCount: number;
-  /** Of the last one, as the category. */
+  /** Of the last one that had an agent, and of the last that was closed with a category. */
   readonly lastAgentId: string | null;
   readonly lastCategory: string | null;
 }

@@ -5,11 +5,13 @@
  *
  * Nothing can hold a conversation here. A turn looks at each step at most once and never goes back; a question is asked at most `maxQuestions`
  * times. A step that cannot do its work, of whatever kind, is recorded as failed and left behind: the flow goes on without its fields.
+ * So is one whose members are not what their types say, as another version of this code may have written it, before anything of it is
+ * kept or sent that could be neither.
  */
 import { matchAnswer } from './answer.ts';
 import { compileFlow, evaluateCompiled, fillMessage, type CompiledFlow } from './compiled-flow.ts';
 import { bindFacts, type BoundFacts } from './condition.ts';
-import { findKnownFields, type Found } from './enrichment.ts';
+import { fieldValueOf, findKnownFields, type Found } from './enrichment.ts';
 import { cutText, type Fields, type FieldValue, type RoutingFacts } from './facts.ts';
 import { typeOfField, type FieldSource, type FlowProgress, type StepTrace } from './flow-progress.ts';
 import type { FlowDocument } from './flow-schema.ts';
@@ -82,9 +84,10 @@ export function settleRequest(flow: FlowDocument, progress: FlowProgress, answer
   // Not where a request could have come from: there is nothing to settle, and the next turn goes on from here.
   if (step === undefined || !isNetworkStep(step)) return { kind: 'settled', progress, trace: [] };
   const { kind } = step;
-  const failure = answer.failures.join('; ');
+  const kept = keepAnswer(progress, step, answer);
+  const failure = kept.failures.join('; ');
   const trace: StepTrace[] =
-    answer.failures.length === 0
+    kept.failures.length === 0
       ? [
           {
             position,
@@ -94,10 +97,10 @@ export function settleRequest(flow: FlowDocument, progress: FlowProgress, answer
           },
         ]
       : [{ position, kind, outcome: 'failed', reason: cutText(failure, MAX_REASON_CHARS) }];
-  if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
+  if (kept.failures.length > 0 && step.onFailure === 'fallBack') {
     return { kind: 'failed', progress, trace, reason: `step ${position + 1} failed: ${failure}` };
   }
-  return { kind: 'settled', progress: nextStep(withFields(progress, step, foundBy(step, answer))), trace };
+  return { kind: 'settled', progress: nextStep(kept.progress), trace };
 }
 
 export interface RequestAnswer {
@@ -120,6 +123,20 @@ export type SettledRequest =
       /** Names the step, counted from 1. */
       readonly reason: string;
     };
+
+/** An answer that the step, as another version of this code wrote it, makes nothing of that a field can have is one more failure. */
+function keepAnswer(
+  progress: FlowProgress,
+  step: NetworkStep,
+  answer: RequestAnswer,
+): { readonly progress: FlowProgress; readonly failures: readonly string[] } {
+  const { failures } = answer;
+  try {
+    return { progress: withFields(progress, step, foundBy(step, answer)), failures };
+  } catch (error) {
+    return { progress, failures: [...failures, reasonOf(error)] };
+  }
+}
 
 function foundBy(step: NetworkStep, { fields, confidence }: RequestAnswer): Found {
   const isUnanswered = step.kind === 'classify' && !Object.hasOwn(fields, step.field);
@@ -190,13 +207,12 @@ function takeStep(turn: Turn): Stop | null {
 
 /** What a version of this code that is newer, or was less strict, let through must not hold its conversations. */
 function leaveBroken(turn: Turn, error: unknown): null {
-  note(
-    turn,
-    'failed',
-    `the step cannot be run: ${cutText(error instanceof Error ? error.message : String(error), MAX_REASON_CHARS)}`,
-  );
+  note(turn, 'failed', reasonOf(error));
   return moveOn(turn);
 }
+
+const reasonOf = (error: unknown): string =>
+  `the step cannot be run: ${cutText(error instanceof Error ? error.message : String(error), MAX_REASON_CHARS)}`;
 
 function runStep(turn: Turn, step: EnrichmentStep): Stop | null {
   switch (step.kind) {
@@ -210,6 +226,7 @@ function runStep(turn: Turn, step: EnrichmentStep): Stop | null {
       return ask(turn, step);
     case 'http':
     case 'classify':
+      assertFieldNames(step);
       return { kind: 'request', step, facts: factsOf(turn) };
     default:
       step satisfies never;
@@ -236,28 +253,36 @@ function keep(turn: Turn, step: EnrichmentStep, found: Found): null {
 }
 
 function ask(turn: Turn, step: AskStep, reason?: string): Stop | null {
+  assertFieldNames(step);
+  const stop = waitFor(step);
   const number = turn.progress.questions + 1;
   const text = textToSend(turn, number > 1 ? (step.retryText ?? step.text) : step.text);
   // A text of nothing but names, all of them unknown.
   if (text === null) return giveUp(turn, step, 'the question has no text');
   const { step: position } = turn.progress;
-  const choices = step.choices?.map(({ value, label }) => ({ value, label }));
+  const choices = step.choices?.map(readChoice);
   turn.messages.push({ text, ...(choices === undefined ? {} : { choices }), question: { step: position, number } });
   turn.progress = { ...turn.progress, questions: number };
   note(turn, 'asked', reason);
-  return waitFor(step);
+  return stop;
 }
 
-const waitFor = ({ timeoutSeconds, settleSeconds = DEFAULT_SETTLE_SECONDS }: AskStep): Stop => ({
-  kind: 'ask',
-  timeoutSeconds,
-  settleSeconds,
-});
+function readChoice({ value, label }: NonNullable<AskStep['choices']>[number]) {
+  if (fieldValueOf(value) === undefined || typeof label !== 'string') throw new Error('a choice has no value or label');
+  return { value, label };
+}
+
+function waitFor({ timeoutSeconds, settleSeconds = DEFAULT_SETTLE_SECONDS }: AskStep): Stop {
+  for (const seconds of [timeoutSeconds, settleSeconds]) {
+    if (!Number.isInteger(seconds) || seconds < 0) throw new Error('how long to wait is no number of seconds');
+  }
+  return { kind: 'ask', timeoutSeconds, settleSeconds };
+}
 
 /** Its condition was true when it was asked, and is not looked at again. */
 function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
-  if (heard.kind === 'nothing') return waitFor(step);
   try {
+    if (heard.kind === 'nothing') return waitFor(step);
     if (heard.kind === 'timeout') return giveUp(turn, step, 'no answer came in time');
     const { pattern = null, test = null } = turn.compiled.steps[turn.progress.step] ?? {};
     const bind = (answer: string) => bindFacts(factsOf(turn), { hours: turn.flow.hours, answer });
@@ -279,22 +304,26 @@ function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
 function giveUp(turn: Turn, step: AskStep, reason: string): Stop | null {
   const { value, teamId, close, text } = step.giveUp ?? {};
   const farewell = text === undefined ? null : textToSend(turn, text);
+  const isOver = teamId !== undefined || close === true;
+  const fields = isOver || value === undefined ? {} : { [step.field]: value };
+  const progress = withFields(turn.progress, step, { fields });
   if (farewell !== null) turn.messages.push({ text: farewell });
   note(turn, 'gave_up', reason);
-  if (teamId !== undefined || close === true) {
-    turn.progress = { ...nextStep(turn.progress), gaveUpStep: turn.progress.step };
-    return { kind: 'done' };
+  if (!isOver) {
+    turn.progress = progress;
+    return moveOn(turn);
   }
-  if (value !== undefined) turn.progress = withFields(turn.progress, step, { fields: { [step.field]: value } });
-  return moveOn(turn);
+  turn.progress = { ...nextStep(progress), gaveUpStep: progress.step };
+  return { kind: 'done' };
 }
 
 const textToSend = (turn: Turn, source: string): string | null => fillMessage(turn.compiled, source, factsOf(turn));
 
 function note(turn: Turn, outcome: StepTrace['outcome'], reason?: string): void {
   const { step: position } = turn.progress;
-  const kind = String(turn.flow.enrichment[position]?.kind);
-  turn.trace.push({ position, kind, outcome, ...(reason === undefined ? {} : { reason }) });
+  const kind: unknown = turn.flow.enrichment[position]?.kind;
+  const known = typeof kind === 'string' ? kind : 'unknown';
+  turn.trace.push({ position, kind: known, outcome, ...(reason === undefined ? {} : { reason }) });
 }
 
 function moveOn(turn: Turn): null {
@@ -304,9 +333,18 @@ function moveOn(turn: Turn): null {
 
 const nextStep = (progress: FlowProgress): FlowProgress => ({ ...progress, step: progress.step + 1, questions: 0 });
 
+/** Whatever stands for a name becomes one, such as "undefined". */
+function assertFieldNames(step: EnrichmentStep): void {
+  if (step.kind === 'contact' || step.kind === 'http') return;
+  const { field, confidenceField = '' } = step.kind === 'language' ? step : { field: step.field };
+  if (typeof field !== 'string' || typeof confidenceField !== 'string') throw new Error('a field of it has no name');
+}
+
 function withFields(progress: FlowProgress, step: EnrichmentStep, { fields, confidence }: Found): FlowProgress {
+  assertFieldNames(step);
   const sources: Record<string, FieldSource> = { ...progress.sources };
   for (const [name, value] of Object.entries(fields)) {
+    if (fieldValueOf(value) === undefined) throw new Error(`no field can have what it gives to ${name}`);
     const source = { type: typeOfField(value), step: progress.step, kind: step.kind };
     sources[name] = confidence === undefined ? source : { ...source, confidence };
   }

@@ -147,7 +147,7 @@ test('a slow model ends at the step’s limit, and one that is away is told with
   const slow = { fields: {}, failures: ['the model gave no answer in time'] };
   expect(await ask({ timeoutMs: 150 })).toEqual(slow);
   expect(await ask({}, { deadline: Date.now() + 150 })).toEqual(slow);
-  expect(performance.now() - startedAt).toBeLessThan(3_000);
+  expect(performance.now() - startedAt).toBeLessThan(4_500);
   await server.close();
   const { failures } = await ask();
   expect(failures).toEqual([expect.stringContaining('the model refused the connection')]);

@@ -5,12 +5,12 @@ import { createActivityMetrics } from '../../activities/activity-metrics.ts';
 import { createStepBatches } from '../../activities/step-batches.ts';
 import { newId } from '../../platform/id.ts';
 import { loadConfig } from '../../platform/config.ts';
-import { createMetrics } from '../../platform/metrics.ts';
+import { createMetrics, type Metrics } from '../../platform/metrics.ts';
 import { createPool } from '../../platform/pool.ts';
 import { requestClose } from '../../store/closing.ts';
 import { publishFlow } from '../../store/flow-publishing.ts';
 import { createFlow } from '../../store/flows.ts';
-import type { StepActivities } from '../../workflows/contract.ts';
+import type { ConversationRef, StepActivities } from '../../workflows/contract.ts';
 import { createStage, findImbalances, type Stage } from '../store/stage.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { countDeadlocks } from '../support/deadlocks.ts';
@@ -133,19 +133,70 @@ test('a team and a contact that are held for long hold up only their own', async
 
 test('what was handed on from opening to routing and became untrue is read again', async () => {
   const stage = await createStage(database.pool);
-  const { workspaceId } = stage;
   await publish(stage, flowOf(stage));
   const { steps } = startSteps(pools[0]!);
   const [contact] = await writeMany(stage, 1);
   const phase = await steps.openConversation(contact!);
   if (phase.kind !== 'routing') throw new Error(phase.kind);
   const { conversationId } = phase;
+  await touch({ ...contact!, conversationId });
+  expect(await steps.routeConversation({ ...contact!, conversationId })).toEqual({ kind: 'assigning', conversationId });
+});
+
+test('a condition that cannot be decided is counted once, when what it decided is written: trigger, step, branch', async () => {
+  const stage = await createStage(database.pool);
+  const { workspaceId } = stage;
+  const { routing } = flowOf(stage);
+  await publish(stage, { trigger: { condition: undecidable }, routing });
+  await publish(stage, {
+    enrichment: [{ kind: 'set', field: 'seen', value: true, when: undecidable }],
+    routing: { ...routing, branches: [{ name: 'Never', when: undecidable, teamId: stage.defaultTeamId, priority: 2 }] },
+  });
+  const contact = { workspaceId, contactId: (await stage.write(newId())).contactId };
+  const processes = pools.map((pool) => startSteps(pool));
+  const { steps } = processes[0]!;
+
+  // Of two who open at once one finds that the other was first.
+  const [phase] = await Promise.all(processes.map((process) => process.steps.openConversation(contact)));
+  if (phase?.kind !== 'enriching') throw new Error(phase?.kind);
+  const conversation = { ...contact, conversationId: phase.conversationId };
+  expect(await conditionErrorsIn(processes)).toEqual({ trigger: 1 });
+
+  // What was handed on is out of date: decided twice, written once.
+  await touch(conversation);
+  expect(await steps.enrichConversation(conversation)).toMatchObject({ kind: 'routing' });
+  expect(await conditionErrorsIn(processes)).toEqual({ trigger: 1, step: 1 });
+  await touch(conversation);
+  expect(await steps.routeConversation(conversation)).toMatchObject({ kind: 'assigning' });
+  expect(await conditionErrorsIn(processes)).toEqual({ trigger: 1, step: 1, branch: 1 });
+
+  await steps.openConversation(contact);
+  await steps.enrichConversation(conversation);
+  await steps.routeConversation(conversation);
+  expect(await conditionErrorsIn(processes)).toEqual({ trigger: 1, step: 1, branch: 1 });
+});
+
+/** Contacts have no such attribute. */
+const undecidable = 'contact.attributes.age > 17';
+
+/** By where the condition stands. */
+async function conditionErrorsIn(processes: readonly { readonly metrics: Metrics }[]): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const { metrics } of processes) {
+    const page = await metrics.registry.getSingleMetricAsString('switchyard_flow_condition_errors_total');
+    for (const [, where, count] of page.matchAll(/where="(\w+)".* (\d+)$/gm))
+      counts[where!] = (counts[where!] ?? 0) + Number(count);
+  }
+  return counts;
+}
+
+/** Somebody else changes it. */
+async function touch({ workspaceId, conversationId }: ConversationRef): Promise<void> {
   await database.pool.query('UPDATE conversations SET version = version + 1 WHERE workspace_id = $1 AND id = $2', [
     workspaceId,
     conversationId,
   ]);
-  expect(await steps.routeConversation({ ...contact!, conversationId })).toEqual({ kind: 'assigning', conversationId });
-});
+}
 
 /** As an actor does, and as often as Temporal would repeat what lost against a lock. */
 async function advance(steps: StepActivities, contact: { workspaceId: string; contactId: string }): Promise<void> {

@@ -67,7 +67,8 @@ export async function runFlows(bench: BenchContext, options: FlowsOptions = flow
       }
     }
     bench.note('checking the invariants');
-    return report({ found, openings, parts: await measureParts(), faults: await stage.findFaults() });
+    const measured = { found, openings, runs: bench.runs, parts: await measureParts() };
+    return report({ ...measured, faults: await stage.findFaults() });
   } finally {
     for (const load of loads) await load.stop();
     await stage.stop();
@@ -101,13 +102,15 @@ async function measureParts(): Promise<FlowParts> {
 interface Measured {
   readonly found: Readonly<Record<Name, readonly StepFigures[]>>;
   readonly openings: Readonly<Record<Name, readonly number[]>>;
+  readonly runs: number;
   readonly parts: FlowParts;
   readonly faults: readonly string[];
 }
 
-function report({ found, openings, parts, faults }: Measured): ScenarioReport {
+function report({ found, openings, runs, parts, faults }: Measured): ScenarioReport {
   const whole = { minimal: found.minimal.map(cpuOfStep), long: found.long.map(cpuOfStep) };
-  const [ofOpening, ofWhole] = [ratioOf(openings), ratioOf(whole)];
+  const [opening, conversation] = [ratiosOf(openings, runs), ratiosOf(whole, runs)];
+  const [ofOpening, ofWhole] = [opening.median, conversation.median];
   const row = (name: Name) => [
     name,
     ...formatPercentileCells(medianPercentiles(found[name].map((step) => step.openToAssignedMs))),
@@ -122,10 +125,11 @@ function report({ found, openings, parts, faults }: Measured): ScenarioReport {
         columns: ['open→assigned', 'p50', 'p95', 'p99', 'CPU-ms, opening', 'whole'],
         rows: names.map(row),
       },
+      tableOfRatios({ 'an opening': opening, 'a whole conversation': conversation }),
       ...(cost === null ? [] : [cost]),
       tableOfParts(parts),
     ],
-    figures: { ...found, openings, ofOpening, ofWhole, parts },
+    figures: { ...found, openings, ofOpening, ofWhole, byRun: { opening, conversation }, parts },
     verdicts: [{ what: 'CPU of an opening by a long flow, against the minimal one', value: ofOpening, bar: 1.15 }],
     faults,
   };
@@ -144,9 +148,30 @@ const tableOfParts = ({ languageMiB, languageUs, firstDecisionMs, decisionUs }: 
 
 const formatUs = (us: number): string => `${us.toFixed(0)} µs`;
 
-/** Turn by turn, as the machine has slow times. */
-const ratioOf = ({ minimal, long }: Readonly<Record<Name, readonly number[]>>): number =>
-  median(long.map((ms, turn) => ms / minimal[turn]!));
+/** The long flow's CPU time to the shortest one's, turn by turn, as the machine has slow times. */
+export function ratiosOf({ minimal, long }: Readonly<Record<Name, readonly number[]>>, runs: number): Ratios {
+  const ratios = long.map((ms, turn) => ms / minimal[turn]!);
+  const turns = ratios.length / runs;
+  const byRun = Array.from({ length: runs }, (_, run) => median(ratios.slice(run * turns, (run + 1) * turns)));
+  return { median: median(ratios), lowest: Math.min(...byRun), highest: Math.max(...byRun) };
+}
+
+interface Ratios {
+  /** Of all turns of all runs. */
+  readonly median: number;
+  /** Of the runs' medians. */
+  readonly lowest: number;
+  readonly highest: number;
+}
+
+const tableOfRatios = (ratios: Readonly<Record<string, Ratios>>) => ({
+  title: 'CPU of the long flow, to that of the shortest',
+  columns: ['of', 'median', 'lowest run', 'highest run'],
+  rows: Object.entries(ratios).map(([what, { median, lowest, highest }]) => [
+    what,
+    ...[median, lowest, highest].map(formatRatio),
+  ]),
+});
 
 /** Of everything but the load generator. */
 const cpuOf = (cpu: readonly ComponentCpu[]): number =>

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { RoutingFacts } from '../../routing/facts.ts';
 import { validateFlow } from '../../routing/flow-document.ts';
 import { settleRequest, takeTurn, type FlowTurn, type Heard } from '../../routing/flow-interpreter.ts';
-import { noProgress, type FlowProgress } from '../../routing/flow-progress.ts';
+import { noProgress, type FieldSource, type FlowProgress } from '../../routing/flow-progress.ts';
 import type { FlowDocument } from '../../routing/flow-schema.ts';
 import type { AskStep, EnrichmentStep } from '../../routing/step-schemas.ts';
 import { exampleFacts } from './example-facts.ts';
@@ -70,6 +70,27 @@ describe('steps that ask nobody', () => {
     );
     expect(turn).toMatchObject({ kind: 'done', conditionErrors: 1, progress: { step: 5, fields: { b: 1 } } });
     expect(turn.trace.map(({ outcome }) => outcome)).toEqual(['failed', 'failed', 'skipped', 'failed', 'done']);
+  });
+
+  it.each([
+    ['a value that no field can have', { kind: 'set', field: 'a', value: { deep: 1 } }],
+    ['no value', { kind: 'set', field: 'a' }],
+    ['no name for its field', { kind: 'set', value: 1 }],
+    ['no name for its confidence', { kind: 'language', field: 'a', confidenceField: null }],
+    ['no name for its class', { kind: 'classify', labels: [{ label: 'b' }], otherwise: 'b', timeoutMs: 500 }],
+    ['no time for an answer', { kind: 'ask', field: 'a', text: 'What?' }],
+    ['no time to settle', { kind: 'ask', field: 'a', text: 'What?', timeoutSeconds: 60, settleSeconds: null }],
+    [
+      'a choice without a value',
+      { kind: 'ask', field: 'a', text: 'What?', choices: [{ label: 'A' }], timeoutSeconds: 9 },
+    ],
+    ['no kind', { kind: { toString: null }, field: 'a', value: 1 }],
+  ])('so is a step with %s, and nothing of it is kept or sent', (_, step) => {
+    const turn = begin(flowOf(step));
+    expect(turn).toMatchObject({ kind: 'done', messages: [], progress: { ...noProgress, step: 1 } });
+    expect(turn.trace).toEqual([
+      { position: 0, kind: expect.any(String), outcome: 'failed', reason: expect.any(String) },
+    ]);
   });
 
   it('beyond the last step there is nothing to do', () => {
@@ -155,6 +176,19 @@ describe('a question', () => {
     });
   });
 
+  it('that cannot be given up as it says is left behind, and nothing is said', () => {
+    const strange = flowOf({ ...step, giveUp: { value: null, text: 'Bye' } }, last);
+    const turn = goOn(strange, begin(strange), timeout);
+    expect(turn).toMatchObject({ kind: 'done', messages: [], progress: { step: 2, fields: { end: true } } });
+    expect(turn.trace.map(({ outcome }) => outcome)).toEqual(['failed', 'done']);
+  });
+
+  it('that is open and has no time any more is left behind', () => {
+    const { timeoutSeconds: _, ...timeless } = step;
+    const turn = goOn(flowOf(timeless, last), begin(flow), nothing);
+    expect(turn).toMatchObject({ kind: 'done', messages: [], progress: { step: 2, fields: { end: true } } });
+  });
+
   it('that is open and hears nothing goes on waiting, and is not sent twice', () => {
     const open = begin(flow);
     expect(goOn(flow, open, nothing)).toEqual({ ...open, trace: [], messages: [] });
@@ -232,6 +266,22 @@ describe('a request', () => {
     });
   });
 
+  it('whose otherwise is none that a field can have has failed', () => {
+    const { otherwise: _, ...unsure } = classify;
+    const steps = (onFailure: string) => flowOf({ ...unsure, onFailure });
+    const reason = 'the step cannot be run: no field can have what it gives to topic';
+    expect(settleRequest(steps('continue'), noProgress, { fields: {}, failures: [] })).toEqual({
+      kind: 'settled',
+      progress: { ...noProgress, step: 1 },
+      trace: [{ position: 0, kind: 'classify', outcome: 'failed', reason }],
+    });
+    expect(settleRequest(steps('fallBack'), noProgress, { fields: {}, failures: [] })).toMatchObject({
+      kind: 'failed',
+      progress: noProgress,
+      reason: `step 1 failed: ${reason}`,
+    });
+  });
+
   it('that is none changes nothing', () => {
     for (const step of [0, 3]) {
       const progress = { ...noProgress, step };
@@ -243,6 +293,9 @@ describe('a request', () => {
     }
   });
 });
+
+/** Of questions too, where it stands for how often one is asked: more than any flow that can be published may say. */
+const MAX_JUNK_NUMBER = 7;
 
 const field = fc.constantFrom('a', 'b', 'c');
 const text = fc.oneof(
@@ -262,6 +315,8 @@ const when = optional(
     'contact.attributes.vip == true',
     'message.text.size() > 5',
     'fields.a > 3',
+    'hours.office.open',
+    "!hours.office.open && fields.a != 'no'",
   ),
 );
 
@@ -342,21 +397,50 @@ const step = fc.oneof(
     timeoutMs: fc.constant(500),
   }),
 );
-/** Its first step sets the field that conditions of all others may name, to what one cannot know beforehand. */
-const flowDocument = fc.array(step, { maxLength: 19 }).map((steps): FlowDocument => {
-  const first = { kind: 'http', url: 'https://crm.example', timeoutMs: 500, fields: { a: '/a' } };
-  // As it comes from the database: without members that are undefined.
-  return JSON.parse(JSON.stringify(flowOf(first, ...steps))) as FlowDocument;
+const spans = optional(
+  fc.subarray([
+    { from: '00:00', to: '09:30' },
+    { from: '11:00', to: '12:00' },
+    { from: '12:00', to: '24:00' },
+  ]),
+);
+/** All that conditions name. */
+const hours = fc.record({
+  office: fc.record({
+    timeZone: fc.constantFrom('UTC', 'Europe/Berlin', 'Pacific/Kiritimati', 'America/St_Johns'),
+    weekly: fc.record({ monday: spans, tuesday: spans, sunday: spans }),
+    holidays: optional(fc.record({ date: fc.constant('2026-01-05'), open: spans }).map((day) => [day])),
+  }),
 });
+const branches = fc.uniqueArray(
+  fc.record({ name: fc.constantFrom('One', 'Two', 'Three'), when: when.map((given) => given ?? 'true') }),
+  { selector: ({ name }) => name },
+);
+/** Its first step sets the field that conditions of all others may name, to what one cannot know beforehand. */
+const flowDocument = fc
+  .record({ steps: fc.array(step, { maxLength: 19 }), hours, branches })
+  .map(({ steps, hours: given, branches: some }): FlowDocument => {
+    const first = { kind: 'http', url: 'https://crm.example', timeoutMs: 500, fields: { a: '/a' } };
+    const { routing, ...flow } = flowOf(first, ...steps);
+    const routed = { ...routing, branches: some.map((branch) => ({ ...branch, teamId })) };
+    // As it comes from the database: without members that are undefined.
+    return JSON.parse(JSON.stringify({ ...flow, hours: given, routing: routed })) as FlowDocument;
+  });
 const someFacts = fc
   .record({
     name: fc.option(text),
     attributes: fc.dictionary(fc.constantFrom('vip', 'x', 'lifecycle'), fc.jsonValue()),
     text,
     count: optional(fc.nat()),
+    // A Monday that is a holiday, the days beside it, and a time that there is on no calendar.
+    nowMs: fc.oneof(
+      fc.integer({ min: Date.UTC(2026, 0, 4), max: Date.UTC(2026, 0, 7) }),
+      fc.constant(Number.MAX_SAFE_INTEGER),
+    ),
   })
-  .map(({ name, attributes, text: written, count }): RoutingFacts => ({
+  .map(({ name, attributes, text: written, count, nowMs }): RoutingFacts => ({
     ...exampleFacts,
+    nowMs,
     contact: { id: 'c1', name, attributes },
     message: { text: written },
     ...(count === undefined ? {} : { history: { conversationCount: count, lastAgentId: null, lastCategory: null } }),
@@ -373,6 +457,35 @@ const world = fc.infiniteStream(
     failures: fc.array(fc.constant('down'), { maxLength: 1 }),
   }),
 );
+
+/** What may stand in the place of a member that this build knows otherwise; undefined: it is gone. */
+const otherwiseWritten = fc.oneof(
+  fc.constant(undefined),
+  fc.constantFrom(null, true, -1, 0.5, MAX_JUNK_NUMBER, '', ' ', '{{', '(', 'x'),
+  fc.constantFrom('set', 'keywords', 'language', 'contact', 'ask', 'http', 'classify', 'newer'),
+  fc.constantFrom<unknown>([], {}, [null], [{}], ['x'], { a: null }, { a: 1 }, { toString: null }),
+);
+/** As an older or a newer build might have written it: up to six members of its steps, branches and hours are gone or something else. */
+const strangeDocument = fc
+  .tuple(flowDocument, fc.array(fc.tuple(fc.nat(), otherwiseWritten), { minLength: 1, maxLength: 6 }))
+  .map(([flow, changes]) => {
+    const written = structuredClone(flow);
+    for (const [place, value] of changes) {
+      const members = [...written.enrichment, ...written.routing.branches, written.hours].flatMap(membersOf);
+      const [owner, name] = members[place % members.length] ?? [{}, ''];
+      if (value === undefined && !Array.isArray(owner)) delete owner[name];
+      else owner[name] = structuredClone(value ?? null);
+    }
+    return written;
+  });
+
+type Owner = Record<string, unknown>;
+
+/** Of a JSON value at any depth: each member with what it is a member of. */
+function membersOf(json: unknown): [Owner, string][] {
+  if (typeof json !== 'object' || json === null) return [];
+  return Object.entries(json).flatMap(([name, member]) => [[json as Owner, name], ...membersOf(member)]);
+}
 
 /** Every progress between two turns, and the turns, until the flow is done. */
 function converse(flow: FlowDocument, given: RoutingFacts, answers: IterableIterator<WorldTurn>) {
@@ -400,6 +513,25 @@ function converse(flow: FlowDocument, given: RoutingFacts, answers: IterableIter
 }
 
 type WorldTurn = typeof world extends fc.Arbitrary<fc.Stream<infer Turn>> ? Turn : never;
+
+/** What of a turn nobody could store or send, as the compiler cannot promise it where a document is not what its type says. */
+function unusableIn(turn: FlowTurn): unknown[] {
+  const { progress, messages, trace } = turn;
+  const { step: _, questions: __, gaveUpStep: ___, fields, sources } = progress;
+  const times = turn.kind === 'ask' ? [turn.timeoutSeconds, turn.settleSeconds] : [];
+  return [
+    ...Object.entries(fields).filter(([name, one]) => !isFieldValue(one) || sources[name]?.type !== typeof one),
+    ...Object.keys(sources).filter((name) => !Object.hasOwn(fields, name)),
+    ...messages.filter(({ text: written }) => typeof written !== 'string' || written.trim() === ''),
+    ...messages.flatMap(({ choices = [] }) =>
+      choices.filter(({ value: given, label }) => !isFieldValue(given) || typeof label !== 'string'),
+    ),
+    ...trace.filter(({ kind, reason = '' }) => typeof kind !== 'string' || typeof reason !== 'string'),
+    ...times.filter((seconds) => !Number.isInteger(seconds) || seconds < 0),
+  ];
+}
+
+const isFieldValue = (one: unknown): boolean => ['string', 'number', 'boolean'].includes(typeof one);
 
 describe('whatever the flow, the contact and the world are', () => {
   const holds = (check: (flow: FlowDocument, turns: readonly FlowTurn[]) => void) =>
@@ -469,6 +601,28 @@ describe('whatever the flow, the contact and the world are', () => {
     });
   });
 
+  it('a flow that another build wrote ends too, and nothing comes of it that cannot be stored or sent', () => {
+    fc.assert(
+      fc.property(strangeDocument, someFacts, world, (flow, given, answers) => {
+        const turns = converse(flow, given, answers);
+        const { length } = flow.enrichment;
+        expect(turns.at(-1)?.kind).toBe('done');
+        expect(turns.length).toBeLessThanOrEqual(length * (MAX_JUNK_NUMBER + 1) + 1);
+        let before = noProgress;
+        for (const turn of turns) {
+          expect(turn.progress.step).toBeGreaterThanOrEqual(before.step);
+          expect(turn.trace.length).toBeLessThanOrEqual(length + 1);
+          expect(unusableIn(turn)).toEqual([]);
+          // None is called "undefined" or "null" for want of a name.
+          const named = JSON.stringify([flow, 'a', 'b', 'c']);
+          expect(Object.keys(turn.progress.fields).filter((name) => !named.includes(JSON.stringify(name)))).toEqual([]);
+          before = turn.progress;
+        }
+      }),
+      { numRuns: 400 },
+    );
+  });
+
   it('the same again gives the same, also from what the database kept', () => {
     fc.assert(
       fc.property(flowDocument, someFacts, world, (flow, given, answers) => {
@@ -486,7 +640,19 @@ describe('whatever the flow, the contact and the world are', () => {
     const anyProgress = fc.record({
       step: fc.integer({ min: -1, max: 25 }),
       fields: fc.dictionary(field, value),
-      sources: fc.constant({}),
+      // Whatever they tell of the fields, and of fields that there are not.
+      sources: fc.dictionary(
+        field,
+        fc.record(
+          {
+            type: fc.constantFrom<FieldSource['type'][]>('string', 'number', 'boolean'),
+            step: fc.integer({ min: -1, max: 25 }),
+            kind: fc.constantFrom('set', 'ask', 'newer'),
+            confidence,
+          },
+          { requiredKeys: ['type', 'step', 'kind'] },
+        ),
+      ),
       questions: fc.integer({ min: 0, max: 9 }),
       gaveUpStep: fc.option(fc.nat({ max: 25 })),
     });
@@ -495,14 +661,22 @@ describe('whatever the flow, the contact and the world are', () => {
       fc.constant(timeout),
       fc.array(text).map((texts) => said(...texts)),
     );
+    const anyFlow = fc.oneof(flowDocument, strangeDocument);
     fc.assert(
-      fc.property(fc.tuple(flowDocument, someFacts), anyProgress, heardThing, ([flow, given], progress, heard) => {
+      fc.property(fc.tuple(anyFlow, someFacts), anyProgress, heardThing, ([flow, given], progress, heard) => {
         const turn = takeTurn(flow, given, progress, heard);
         expect(turn.progress.step).toBeGreaterThanOrEqual(progress.step);
         expect(settleRequest(flow, progress, { fields: {}, failures: ['x'] }).progress.step).toBeGreaterThanOrEqual(
           progress.step,
         );
+        // What this turn set is told as it is, whatever was told of it before; the rest is as it was.
+        for (const [name, one] of Object.entries(turn.progress.fields)) {
+          const source = turn.progress.sources[name];
+          const isUntouched = source === progress.sources[name] && one === progress.fields[name];
+          expect(isUntouched || source?.type === typeof one).toBe(true);
+        }
       }),
+      { numRuns: 300 },
     );
   });
 });

@@ -15,6 +15,7 @@ import { readPhase } from '../../store/phases.ts';
 import { addReply } from '../../store/replies.ts';
 import { readStalled } from '../../store/upkeep.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { eventually } from '../support/eventually.ts';
 import { connectAnother } from './second-pool.ts';
 import { createStage } from './stage.ts';
 
@@ -408,25 +409,88 @@ test('whoever waits for its contact does not stand still; half a minute after it
   expect(await stalled(30_000)).toBe(true);
 });
 
-test('a message that comes while the question is being written is either before it or its answer, never neither', async () => {
-  for (let round = 0; round < 10; round += 1) {
-    const scene = await askSomebody({ ...ask, maxQuestions: 5 });
-    await scene.say('what?');
-    await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [scene.key.workspaceId]);
-    const [enriched, message] = await Promise.all([enrichConversation(another, scene.key), scene.say('sales')]);
-    // It came in between: what was decided without it is decided anew.
-    if (enriched.phase === null) await enrichConversation(another, scene.key);
-    const { state, awaiting, questions, fields } = await scene.row();
-    // It came in time to be heard with the first.
-    if (state === 'routing') {
-      expect(fields).toEqual({ purpose: 'sales' });
-      continue;
-    }
-    expect(questions).toBe(2);
-    const isAnswer = message.sequence > awaiting!;
-    // One that is below the number came before the question; one above it has told the actor.
-    if (isAnswer) expect(await scene.nudges()).toBe(1);
-    const { kind } = await readPhase(database.pool, scene.key);
-    expect(kind).toBe(isAnswer ? 'enriching' : 'asking');
+/** Runs `first` up to the contact's lock, then `second`, and only then lets both go on, in this order. */
+async function inOrder<First, Second>(
+  contactId: string,
+  first: () => Promise<First>,
+  second: () => Promise<Second>,
+): Promise<[First, Second]> {
+  const holder = await database.pool.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT FROM contacts WHERE id = $1 FOR UPDATE', [contactId]);
+  try {
+    const one = first();
+    await eventually('the first waits for the contact', async () => (await countWaiting()) === 1);
+    const other = second();
+    await eventually('the second waits behind it', async () => (await countWaiting()) === 2);
+    await holder.query('COMMIT');
+    return await Promise.all([one, other]);
+  } finally {
+    // What failed before the commit leaves the connection, and the lock with it.
+    holder.release(true);
   }
+}
+
+async function countWaiting(): Promise<number> {
+  const { rows } = await database.pool.query<{ count: number }>(
+    `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+  );
+  return rows[0]!.count;
+}
+
+test('a message just before the first question is no answer to it', async () => {
+  const scene = await openSomebody();
+  const [message, enriched] = await inOrder(
+    scene.key.contactId,
+    () => scene.say('sales'),
+    () => enrichConversation(another, scene.key),
+  );
+  expect(enriched.phase).toMatchObject({ kind: 'asking' });
+  expect(await scene.row()).toMatchObject({ questions: 1, awaiting: message.sequence + 1, fields: {} });
+  expect(await scene.nudges()).toBe(0);
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'asking' });
+});
+
+test('a message just before the question is asked again is judged with the answer before it, and nothing is asked', async () => {
+  const scene = await askSomebody();
+  await scene.say('what?');
+  const [message, enriched] = await inOrder(
+    scene.key.contactId,
+    () => scene.say('sales'),
+    () => enrichConversation(another, scene.key),
+  );
+  expect(enriched.phase).toBeNull();
+  expect(message.sequence).toBe(4);
+  expect(await scene.row()).toMatchObject({ state: 'enriching', questions: 1, awaiting: 2 });
+  expect(await scene.texts()).toEqual(['Sales or support?']);
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'enriching' });
+  expect(await enrichConversation(another, scene.key)).toMatchObject({ phase: { kind: 'routing' } });
+  expect(await scene.row()).toMatchObject({ fields: { purpose: 'sales' } });
+});
+
+test.each([
+  ['first', 1, () => openSomebody()],
+  [
+    'next',
+    2,
+    async () => {
+      const scene = await askSomebody();
+      await scene.say('what?');
+      await database.pool.query('DELETE FROM outbox WHERE workspace_id = $1', [scene.key.workspaceId]);
+      return scene;
+    },
+  ],
+])('a message just after the %s question is its answer, and tells the actor', async (_, questions, begin) => {
+  const scene = await begin();
+  const [enriched, message] = await inOrder(
+    scene.key.contactId,
+    () => enrichConversation(another, scene.key),
+    () => scene.say('sales'),
+  );
+  expect(enriched.phase).toMatchObject({ kind: 'asking' });
+  expect(await scene.row()).toMatchObject({ state: 'enriching', questions, awaiting: message.sequence - 1 });
+  expect(await scene.nudges()).toBe(1);
+  expect(await readPhase(database.pool, scene.key)).toMatchObject({ kind: 'enriching' });
+  expect(await enrichConversation(another, scene.key)).toMatchObject({ phase: { kind: 'routing' } });
+  expect(await scene.row()).toMatchObject({ fields: { purpose: 'sales' } });
 });
