@@ -56,7 +56,7 @@ export function createNetworkEnrichment({ pool, metrics, network }: NetworkEnric
   async function write(conversation: ConversationRef, input: FlowStepInput, asked: Asked): Promise<Phase | null> {
     if (asked.kind === 'turn') {
       const [phase] = await writeTurns(pool, [{ key: conversation, input, turn: asked.turn }]);
-      return phase!;
+      return phase ?? null;
     }
     const isDone = await fallBack(pool, conversation, asked.reason, { ...asked, version: input.version });
     if (!isDone) return null;

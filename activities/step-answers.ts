@@ -10,7 +10,20 @@ import type { NetworkAccess } from './network-access.ts';
  * What another system says to a step. Whatever goes wrong is told in `failures`, fit for the workspace's admins to read; whether the
  * conversation goes on without the answer is for `settleRequest` to say. Throws only when this worker closes: another one then asks again.
  */
-export function answerStep(step: NetworkStep, request: StepRequest): Promise<RequestAnswer> {
+export async function answerStep(step: NetworkStep, request: StepRequest): Promise<RequestAnswer> {
+  try {
+    return await askOther(step, request);
+  } catch (error) {
+    if (request.cancelled.aborted) throw error;
+    // Members that are not of their types, as another version of this code may have written them.
+    return {
+      fields: {},
+      failures: [`the step cannot be run: ${error instanceof Error ? error.message : String(error)}`],
+    };
+  }
+}
+
+function askOther(step: NetworkStep, request: StepRequest): Promise<RequestAnswer> {
   switch (step.kind) {
     case 'http':
       return requestFields(step, request);

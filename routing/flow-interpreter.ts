@@ -5,8 +5,8 @@
  *
  * Nothing can hold a conversation here. A turn looks at each step at most once and never goes back; a question is asked at most `maxQuestions`
  * times. A step that cannot do its work, of whatever kind, is recorded as failed and left behind: the flow goes on without its fields.
- * So is one whose members are not what their types say, as another version of this code may have written it, before anything of it is
- * kept or sent that could be neither.
+ * A step whose members are not of their types, as another version of this code may have written it, fails before anything of it is stored
+ * or sent.
  */
 import { matchAnswer } from './answer.ts';
 import { compileFlow, evaluateCompiled, fillMessage, type CompiledFlow } from './compiled-flow.ts';
@@ -19,6 +19,8 @@ import { findLanguageFields } from './language.ts';
 import {
   DEFAULT_MAX_QUESTIONS,
   DEFAULT_SETTLE_SECONDS,
+  MAX_ANSWER_SECONDS,
+  MAX_SETTLE_SECONDS,
   isNetworkStep,
   type AskStep,
   type EnrichmentStep,
@@ -84,10 +86,9 @@ export function settleRequest(flow: FlowDocument, progress: FlowProgress, answer
   // Not where a request could have come from: there is nothing to settle, and the next turn goes on from here.
   if (step === undefined || !isNetworkStep(step)) return { kind: 'settled', progress, trace: [] };
   const { kind } = step;
-  const kept = keepAnswer(progress, step, answer);
-  const failure = kept.failures.join('; ');
+  const failure = answer.failures.join('; ');
   const trace: StepTrace[] =
-    kept.failures.length === 0
+    answer.failures.length === 0
       ? [
           {
             position,
@@ -97,10 +98,10 @@ export function settleRequest(flow: FlowDocument, progress: FlowProgress, answer
           },
         ]
       : [{ position, kind, outcome: 'failed', reason: cutText(failure, MAX_REASON_CHARS) }];
-  if (kept.failures.length > 0 && step.onFailure === 'fallBack') {
+  if (answer.failures.length > 0 && step.onFailure === 'fallBack') {
     return { kind: 'failed', progress, trace, reason: `step ${position + 1} failed: ${failure}` };
   }
-  return { kind: 'settled', progress: nextStep(kept.progress), trace };
+  return { kind: 'settled', progress: nextStep(withFields(progress, step, foundBy(step, answer))), trace };
 }
 
 export interface RequestAnswer {
@@ -124,23 +125,9 @@ export type SettledRequest =
       readonly reason: string;
     };
 
-/** An answer that the step, as another version of this code wrote it, makes nothing of that a field can have is one more failure. */
-function keepAnswer(
-  progress: FlowProgress,
-  step: NetworkStep,
-  answer: RequestAnswer,
-): { readonly progress: FlowProgress; readonly failures: readonly string[] } {
-  const { failures } = answer;
-  try {
-    return { progress: withFields(progress, step, foundBy(step, answer)), failures };
-  } catch (error) {
-    return { progress, failures: [...failures, reasonOf(error)] };
-  }
-}
-
 function foundBy(step: NetworkStep, { fields, confidence }: RequestAnswer): Found {
   const isUnanswered = step.kind === 'classify' && !Object.hasOwn(fields, step.field);
-  if (isUnanswered) return { fields: { ...fields, [step.field]: step.otherwise } };
+  if (isUnanswered) return { fields: { ...fields, ...fieldOf(step.field, step.otherwise) } };
   return { fields, ...(confidence === undefined ? {} : { confidence }) };
 }
 
@@ -247,6 +234,10 @@ function isWanted(turn: Turn, step: EnrichmentStep): boolean {
 }
 
 function keep(turn: Turn, step: EnrichmentStep, found: Found): null {
+  assertFieldNames(step);
+  for (const [name, value] of Object.entries(found.fields)) {
+    if (fieldValueOf(value) === undefined) throw new Error(`no field can have what it gives to ${name}`);
+  }
   turn.progress = withFields(turn.progress, step, found);
   note(turn, 'done', found.remark);
   return moveOn(turn);
@@ -273,11 +264,14 @@ function readChoice({ value, label }: NonNullable<AskStep['choices']>[number]) {
 }
 
 function waitFor({ timeoutSeconds, settleSeconds = DEFAULT_SETTLE_SECONDS }: AskStep): Stop {
-  for (const seconds of [timeoutSeconds, settleSeconds]) {
-    if (!Number.isInteger(seconds) || seconds < 0) throw new Error('how long to wait is no number of seconds');
+  if (!isSeconds(timeoutSeconds, MAX_ANSWER_SECONDS) || !isSeconds(settleSeconds, MAX_SETTLE_SECONDS)) {
+    throw new Error('how long to wait is no number of seconds');
   }
   return { kind: 'ask', timeoutSeconds, settleSeconds };
 }
+
+const isSeconds = (value: unknown, max: number): boolean =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
 
 /** Its condition was true when it was asked, and is not looked at again. */
 function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
@@ -304,17 +298,14 @@ function settleQuestion(turn: Turn, step: AskStep, heard: Heard): Stop | null {
 function giveUp(turn: Turn, step: AskStep, reason: string): Stop | null {
   const { value, teamId, close, text } = step.giveUp ?? {};
   const farewell = text === undefined ? null : textToSend(turn, text);
-  const isOver = teamId !== undefined || close === true;
-  const fields = isOver || value === undefined ? {} : { [step.field]: value };
-  const progress = withFields(turn.progress, step, { fields });
   if (farewell !== null) turn.messages.push({ text: farewell });
   note(turn, 'gave_up', reason);
-  if (!isOver) {
-    turn.progress = progress;
-    return moveOn(turn);
+  if (teamId !== undefined || close === true) {
+    turn.progress = { ...nextStep(turn.progress), gaveUpStep: turn.progress.step };
+    return { kind: 'done' };
   }
-  turn.progress = { ...nextStep(progress), gaveUpStep: progress.step };
-  return { kind: 'done' };
+  turn.progress = withFields(turn.progress, step, { fields: fieldOf(step.field, value) });
+  return moveOn(turn);
 }
 
 const textToSend = (turn: Turn, source: string): string | null => fillMessage(turn.compiled, source, factsOf(turn));
@@ -333,18 +324,23 @@ function moveOn(turn: Turn): null {
 
 const nextStep = (progress: FlowProgress): FlowProgress => ({ ...progress, step: progress.step + 1, questions: 0 });
 
-/** Whatever stands for a name becomes one, such as "undefined". */
+/** JavaScript makes a name of anything: a step without `field` would set one called "undefined". */
 function assertFieldNames(step: EnrichmentStep): void {
   if (step.kind === 'contact' || step.kind === 'http') return;
-  const { field, confidenceField = '' } = step.kind === 'language' ? step : { field: step.field };
-  if (typeof field !== 'string' || typeof confidenceField !== 'string') throw new Error('a field of it has no name');
+  const names: unknown[] = [step.field];
+  if (step.kind === 'language' && step.confidenceField !== undefined) names.push(step.confidenceField);
+  if (!names.every((name) => typeof name === 'string')) throw new Error('a field of it has no name');
+}
+
+/** Nothing where no field can have the value. */
+function fieldOf(name: string, value: unknown): Fields {
+  const kept = fieldValueOf(value);
+  return kept === undefined ? {} : { [name]: kept };
 }
 
 function withFields(progress: FlowProgress, step: EnrichmentStep, { fields, confidence }: Found): FlowProgress {
-  assertFieldNames(step);
   const sources: Record<string, FieldSource> = { ...progress.sources };
   for (const [name, value] of Object.entries(fields)) {
-    if (fieldValueOf(value) === undefined) throw new Error(`no field can have what it gives to ${name}`);
     const source = { type: typeOfField(value), step: progress.step, kind: step.kind };
     sources[name] = confidence === undefined ? source : { ...source, confidence };
   }

@@ -15,6 +15,8 @@ export const MAX_ANSWER_PATTERN_CHARS = 500;
 export const MAX_QUESTIONS = 5;
 export const DEFAULT_MAX_QUESTIONS = 2;
 export const DEFAULT_SETTLE_SECONDS = 2;
+export const MAX_ANSWER_SECONDS = 604_800;
+export const MAX_SETTLE_SECONDS = 60;
 /** Of an `http` step, after the first attempt. */
 export const DEFAULT_RETRIES = 2;
 /** Of a model's answer. */
@@ -137,13 +139,13 @@ export const AskStep = Type.Object(
     ),
     timeoutSeconds: Type.Integer({
       minimum: 5,
-      maximum: 604_800,
+      maximum: MAX_ANSWER_SECONDS,
       description: 'For an answer, anew for each question',
     }),
     settleSeconds: Type.Optional(
       Type.Integer({
         minimum: 0,
-        maximum: 60,
+        maximum: MAX_SETTLE_SECONDS,
         default: DEFAULT_SETTLE_SECONDS,
         description: 'What comes within so many seconds of each other is one answer',
       }),

@@ -217,3 +217,8 @@ test('a worker that closes leaves the request to another', async () => {
   closing.abort();
   expect(await asked).toMatchObject({ type: 'Unavailable', nonRetryable: false });
 });
+
+test('a step without labels, which no flow of this version has, fails by itself', async () => {
+  const reason: unknown = expect.stringMatching(/^the step cannot be run: /);
+  expect(await ask({ labels: undefined } as object)).toEqual({ fields: {}, failures: [reason] });
+});

@@ -350,3 +350,11 @@ test('a secret is in no failure, and an answer that repeats it is not kept', asy
   const faulty = { token: { host: server.host, value: `${value}\r\n` } };
   expect(JSON.stringify(await ask({ headers }, { secrets: faulty }))).not.toContain('s3cret');
 });
+
+test.each([{ url: undefined }, { headers: { a: null } }, { fields: null }])(
+  'a step with %o, which no flow of this version has, fails by itself',
+  async (members) => {
+    const reason: unknown = expect.stringMatching(/^the step cannot be run: /);
+    expect(await ask(members as object)).toEqual({ fields: {}, failures: [reason] });
+  },
+);

@@ -1,5 +1,5 @@
 import { asyncLocalStorage, type Context } from '@temporalio/activity';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createActivityMetrics } from '../../activities/activity-metrics.ts';
 import { createNetworkAccess } from '../../activities/network-access.ts';
 import { createNetworkEnrichment } from '../../activities/network-enrichment.ts';
@@ -155,6 +155,7 @@ test.for([
   async ([, answer, counts]) => {
     let given: ServerAnswer = 'hold';
     const other = await startRecordingServer(() => given);
+    onTestFinished(() => other.close());
     const scene = await actors.enter();
     // Contacts have no such attribute.
     const undecided = { kind: 'set', field: 'grown', value: true, when: 'contact.attributes.age > 17' };
@@ -192,7 +193,6 @@ test.for([
     // As after a worker died that had written.
     expect(await enrich(conversation)).toMatchObject({ kind });
     expect(await countsNow()).toEqual(counts);
-    await other.close();
   },
 );
 

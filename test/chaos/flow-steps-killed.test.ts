@@ -123,7 +123,7 @@ const awaitDelivered = (house: FlowHouse, count: number): Promise<true> =>
   eventually(
     'all questions are delivered',
     async () => (await readQuestions(house)).filter(({ delivery }) => delivery === 'delivered').length >= count,
-    { timeoutMs: 60_000 },
+    { timeoutMs: 120_000 },
   );
 
 async function readQuestions({ workspace }: FlowHouse) {
@@ -152,7 +152,7 @@ const requestsTo = (path: string): RecordedRequest[] => outside.requests.filter(
 async function expectAllAssigned(house: FlowHouse, count: number, accepted: AcceptedMessage[]): Promise<void> {
   const { pool } = system.database;
   const { workspaceId } = house.workspace;
-  await waitUntilSettled({ pool, workspaceId }, { timeoutMs: 50_000 });
+  await waitUntilSettled({ pool, workspaceId });
   expect(await countWhere(house, `state = 'assigned' AND fallback_reason IS NULL`)).toBe(count);
   await assertSoundHistory(pool, { workspaceId, accepted });
   const { rows: repeated } = await pool.query(
@@ -303,7 +303,7 @@ async function replaceWorkerWhile(
 
 test('killed while questions wait, then one is answered and the time of another passes: the next worker takes the answer and gives up', async () => {
   const patient = await houseOf(askStep);
-  const hasty = await houseOf({ ...askStep, timeoutSeconds: 5, giveUp: { value: 'sales' } });
+  const hasty = await houseOf({ ...askStep, timeoutSeconds: 10, giveUp: { value: 'sales' } });
   const [hello, knock] = [...(await askAll(patient, ['alice'])), ...(await askAll(hasty, ['bob']))];
   await killWorker();
   const [answer] = await allSay(patient, ['alice'], 'Support');

@@ -37,7 +37,7 @@ test('a worker killed in the middle of 100 openings: another one completes all, 
   expect(atKill.done).toBeLessThan(contacts);
   const worker = await system.startWorker();
   expect(new Set((await answers).map((answer) => answer.status))).toEqual(new Set([202]));
-  await waitUntilSettled({ pool, workspaceId }, { timeoutMs: 40_000 });
+  await waitUntilSettled({ pool, workspaceId });
 
   expect(await countMoving()).toEqual({ opened: contacts, done: contacts });
   await assertSoundHistory(pool, { workspaceId, accepted: (await answers).map((answer) => answer.body) });

@@ -71,15 +71,11 @@ export async function createFlowHouse(
     conversationOf,
     conversationWith(contact, members) {
       let seen: Json;
-      return eventually(
-        `${contact} with ${JSON.stringify(members)}`,
-        async () => {
-          seen = await conversationOf(contact);
-          if (seen !== undefined && hasMembers(seen, members)) return seen;
-          throw new Error(`the conversation is ${JSON.stringify(seen)}`);
-        },
-        { timeoutMs: 30_000 },
-      );
+      return eventually(`${contact} with ${JSON.stringify(members)}`, async () => {
+        seen = await conversationOf(contact);
+        if (seen !== undefined && hasMembers(seen, members)) return seen;
+        throw new Error(`the conversation is ${JSON.stringify(seen)}`);
+      });
     },
     async messagesOf(contact) {
       const { id } = await conversationOf(contact);

@@ -68,9 +68,7 @@ function createTurnHold(pool: pg.Pool, holder: pg.PoolClient): TurnHold {
     },
     async awaitRival(pid) {
       const rivals = () => pool.query('SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))', [pid]);
-      await eventually('somebody waits for the turn', async () => (await rivals()).rows.length > 0, {
-        timeoutMs: 40_000,
-      });
+      await eventually('somebody waits for the turn', async () => (await rivals()).rows.length > 0);
     },
     async letOthersPass() {
       await pool.query('DELETE FROM held_workspaces');

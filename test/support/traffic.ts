@@ -59,7 +59,7 @@ export function startTraffic({ apis, contacts, paceMs, closes, prefix = 'contact
         if (answer.status !== 503) throw new Error(`answered ${answer.status}: ${JSON.stringify(answer.body)}`);
         return undefined;
       },
-      { timeoutMs: 30_000, everyMs: 20 },
+      { everyMs: 20 },
     );
 
   async function close(conversationId: string): Promise<void> {

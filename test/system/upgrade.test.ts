@@ -67,9 +67,7 @@ test('a worker of the build before gives over to the present one under load: all
   await eventually('cycles of both builds', () => traffic.closed.size >= closedWithBoth + 20);
   await oldWorker.stop();
   const closedBefore = traffic.closed.size;
-  await eventually('cycles of the present build alone', () => traffic.closed.size >= closedBefore + 25, {
-    timeoutMs: 40_000,
-  });
+  await eventually('cycles of the present build alone', () => traffic.closed.size >= closedBefore + 25);
 
   // What the old build left behind goes on: the idle ones open, the open ones close.
   const begun = await Promise.all([...idle, ...open].map(readActivities));
