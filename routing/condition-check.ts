@@ -48,6 +48,8 @@ export interface CheckedExpression {
 
 export interface ConditionFault {
   readonly message: string;
+  /** Where it can be said. */
+  readonly mend?: string;
   /** Offset into the source, in UTF-16 units from 0. */
   readonly position?: number;
 }
@@ -163,7 +165,7 @@ function shapeOfMember(expr: Expr, owner: Shape, member: string, walk: Walk): Sh
   const shape = members === undefined ? ANYTHING : members.shapes.get(member);
   if (members !== undefined && shape === undefined) {
     const listed = cutText([...members.shapes.keys()].join(', '), 300) || 'none';
-    report(walk, expr, `${members.name} has no member ${quote(member)}; it has ${listed}`);
+    report(walk, expr, `${members.name} has no member ${quote(member)}; it has ${listed}`, members.mend);
   }
   if (path === undefined) return shape ?? ANYTHING;
   const before = walk.reads.get(path.join('\n'));
@@ -300,9 +302,9 @@ function visitLoop(expr: Expr, loop: ExprCase<'comprehensionExpr'>, walk: Walk, 
   return { kinds: start.kinds === KIND.list ? KIND.list : KIND.boolean };
 }
 
-function report(walk: Walk, expr: Expr, message: string): void {
+function report(walk: Walk, expr: Expr, message: string, mend?: string): void {
   const position = walk.offsets[expr.id.toString()];
-  walk.faults.push(position === undefined ? { message } : { message, position });
+  walk.faults.push({ message, ...(position !== undefined && { position }), ...(mend !== undefined && { mend }) });
 }
 
 function quote(name: string): string {

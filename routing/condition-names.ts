@@ -32,6 +32,8 @@ export interface Shape {
 interface Members {
   readonly name: string;
   readonly shapes: ReadonlyMap<string, Shape>;
+  /** What to do about a name that is none of them. */
+  readonly mend: string;
   /** Whether `[ ]` takes an expression too. */
   readonly takesAnyIndex?: boolean;
 }
@@ -76,16 +78,20 @@ function absentIn(scope: ConditionScope | undefined): string[] {
 const TEXT: Shape = { kinds: KIND.text };
 const WHOLE: Shape = { kinds: KIND.whole };
 
-const object = (name: string, shapes: Readonly<Record<string, Shape>>): Shape => ({
+const object = (name: string, shapes: Readonly<Record<string, Shape>>, mend = 'Name one of these.'): Shape => ({
   kinds: KIND.object,
-  members: { name, shapes: new Map(Object.entries(shapes)) },
+  members: { name, shapes: new Map(Object.entries(shapes)), mend },
 });
 
 const ALWAYS_KNOWN: readonly [string, Shape][] = [
   ['conversation', object('conversation', { source: TEXT, priority: WHOLE })],
   [
     'contact',
-    object('contact', { id: TEXT, name: { kinds: KIND.text | KIND.nothing }, attributes: { kinds: KIND.object } }),
+    object(
+      'contact',
+      { id: TEXT, name: { kinds: KIND.text | KIND.nothing }, attributes: { kinds: KIND.object } },
+      'Name one of these; what your system sends about a contact is in contact.attributes.',
+    ),
   ],
   ['channel', object('channel', { key: TEXT, name: TEXT })],
   ['message', object('message', { text: TEXT })],
@@ -96,16 +102,15 @@ const TEAM = object('team', { waiting: WHOLE, onlineAgents: WHOLE, longestWaitSe
 function shapeOfFields(fields: ReadonlyMap<string, FieldType> | undefined): Shape {
   if (fields === undefined) return { kinds: KIND.object };
   const shapes = new Map([...fields].map(([name, type]) => [name, { kinds: kindsOfField(type) }]));
-  return { kinds: KIND.object, members: { name: 'fields', shapes, takesAnyIndex: true } };
+  const mend = 'Name one of these, or set it by a step before this.';
+  return { kinds: KIND.object, members: { name: 'fields', shapes, mend, takesAnyIndex: true } };
 }
 
 function shapeOfHours(hours: ReadonlySet<string> | undefined): Shape {
   const one = (name: string) => object(`hours.${name}`, { open: { kinds: KIND.boolean } });
   if (hours === undefined) return { kinds: KIND.object };
-  return {
-    kinds: KIND.object,
-    members: { name: 'hours', shapes: new Map([...hours].map((name) => [name, one(name)])) },
-  };
+  const shapes = new Map([...hours].map((name) => [name, one(name)]));
+  return { kinds: KIND.object, members: { name: 'hours', shapes, mend: 'Name one of these, or add it to hours.' } };
 }
 
 export type BoundFacts = Bindings;

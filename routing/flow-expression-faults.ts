@@ -20,10 +20,10 @@ export function conditionFaults(path: string, source: unknown, scope: ConditionS
   if (typeof source !== 'string' || source === '' || source.length > MAX_CONDITION_CHARS) return [];
   const result = compileCondition(source, scope);
   if (result.ok) return [];
-  return result.faults.map(({ message, position }) => ({
+  return result.faults.map(({ message, position, mend }) => ({
     path,
     message: withPosition(message, position),
-    mend: "Correct the expression; an example is fields.purpose == 'billing'.",
+    mend: mend ?? "Correct the expression; an example is fields.purpose == 'billing'.",
   }));
 }
 

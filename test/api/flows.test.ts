@@ -197,12 +197,12 @@ test('a fault of a condition is told with its place in the document and in the t
     {
       path: '/document/enrichment/0/when',
       message: 'contact has no member "nam"; it has id, name, attributes (at character 8)',
-      mend,
+      mend: 'Name one of these; what your system sends about a contact is in contact.attributes.',
     },
     {
       path: '/document/routing/branches/0/when',
       message: 'fields has no member "purpos"; it has tier (at character 32)',
-      mend,
+      mend: 'Name one of these, or set it by a step before this.',
     },
     {
       path: '/document/routing/branches/1/when',

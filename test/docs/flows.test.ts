@@ -200,6 +200,8 @@ describe('what is sent', () => {
     expect(await isFromSwitchyard(headers, body, `whsec_${btoa('another')}`)).toBe(false);
     const late = { ...headers, 'webhook-timestamp': '1700000000' };
     expect(await isFromSwitchyard(late, body, channelSecret)).toBe(false);
+    const { 'webhook-signature': _, ...unsigned } = headers as Record<string, string>;
+    expect(await isFromSwitchyard(unsigned, body, channelSecret)).toBe(false);
   });
 
   test('as a webhook of a flow is signed with the secret of the workspace', async () => {

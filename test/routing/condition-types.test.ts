@@ -69,11 +69,16 @@ describe('with the fields and hours of a flow, types are checked', () => {
   });
 
   it('unknown fields and hours are named with what is known', () => {
+    const mend = 'Name one of these, or set it by a step before this.';
     expect(faultsOf("fields.purpos == 'a' && has(fields.x) && fields['y'] && hours.ofice.open", published)).toEqual([
-      { message: 'fields has no member "purpos"; it has purpose, score, vip, found', position: 6 },
-      { message: expect.stringContaining('fields has no member "x"'), position: 24 },
-      { message: expect.stringContaining('fields has no member "y"'), position: 47 },
-      { message: 'hours has no member "ofice"; it has office', position: 61 },
+      { message: 'fields has no member "purpos"; it has purpose, score, vip, found', position: 6, mend },
+      { message: expect.stringContaining('fields has no member "x"'), position: 24, mend },
+      { message: expect.stringContaining('fields has no member "y"'), position: 47, mend },
+      {
+        message: 'hours has no member "ofice"; it has office',
+        position: 61,
+        mend: 'Name one of these, or add it to hours.',
+      },
     ]);
     expect(faultsOf('hours.office.opened', published)[0]?.message).toBe(
       'hours.office has no member "opened"; it has open',
