@@ -1,5 +1,5 @@
 import type { RoutingFacts } from '../routing/facts.ts';
-import type { RequestAnswer } from '../routing/flow-interpreter.ts';
+import { describeBroken, type RequestAnswer } from '../routing/flow-interpreter.ts';
 import type { NetworkStep } from '../routing/step-schemas.ts';
 import type { ConversationRef } from '../workflows/contract.ts';
 import { requestClassification } from './classify-request.ts';
@@ -16,10 +16,7 @@ export async function answerStep(step: NetworkStep, request: StepRequest): Promi
   } catch (error) {
     if (request.cancelled.aborted) throw error;
     // Members that are not of their types, as another version of this code may have written them.
-    return {
-      fields: {},
-      failures: [`the step cannot be run: ${error instanceof Error ? error.message : String(error)}`],
-    };
+    return { fields: {}, failures: [describeBroken(error)] };
   }
 }
 

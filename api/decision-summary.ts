@@ -1,4 +1,5 @@
 import { explainAssignment, type AssignmentExplanation } from '../routing/explanation.ts';
+import { isObject } from '../routing/json-walk.ts';
 import { describeSkill, type SkillRequirement } from '../routing/requirements.ts';
 import type { DecisionRow } from '../store/conversations.ts';
 
@@ -245,8 +246,4 @@ function listShown(parts: readonly string[]): string {
 
 function objectsIn(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter(isObject) : [];
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

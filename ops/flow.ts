@@ -1,6 +1,6 @@
-import { checkFlowFile, type CheckedFile } from './flow/checking.ts';
+import { checkFlowFile } from './flow/checking.ts';
 import { readCommandLine, readNamedTries, usage, type Command } from './flow/command-line.ts';
-import { printFaults } from './flow/fault-lines.ts';
+import { printFaults, printHints } from './flow/fault-lines.ts';
 import { connect, CommandFault, type FlowApi } from './flow/flow-api.ts';
 import type { FlowTry } from './flow/flow-file.ts';
 import { publishFlowFile } from './flow/publishing.ts';
@@ -57,18 +57,17 @@ async function runCommand(api: FlowApi, command: Command, { path, namedTries, re
   const { file } = checked;
   switch (command) {
     case 'validate':
-      printValid(path, file);
+      console.log(`${path}: valid`);
+      printHints(
+        path,
+        file.hints.map(({ message }) => message),
+      );
       return true;
     case 'try':
       return tryFlowFile(api, path, { ...file, tries: namedTries ?? file.tries });
     case 'publish':
       return publishFlowFile(api, path, { file, replaceDraft });
   }
-}
-
-function printValid(path: string, { hints }: CheckedFile): void {
-  console.log(`${path}: valid`);
-  for (const { message } of hints) console.log(`${path}: hint: ${message}`);
 }
 
 /** In one line, as pipelines show them: 1 is for faults in a file, and the place in the code helps nobody who writes flows. */

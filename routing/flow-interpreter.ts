@@ -194,11 +194,12 @@ function takeStep(turn: Turn): Stop | null {
 
 /** What a version of this code that is newer, or was less strict, let through must not hold its conversations. */
 function leaveBroken(turn: Turn, error: unknown): null {
-  note(turn, 'failed', reasonOf(error));
+  note(turn, 'failed', describeBroken(error));
   return moveOn(turn);
 }
 
-const reasonOf = (error: unknown): string =>
+/** What is told of a step that threw, fit for the workspace's admins to read. */
+export const describeBroken = (error: unknown): string =>
   `the step cannot be run: ${cutText(error instanceof Error ? error.message : String(error), MAX_REASON_CHARS)}`;
 
 function runStep(turn: Turn, step: EnrichmentStep): Stop | null {

@@ -1,4 +1,4 @@
-/** Faults as lines of the terminal: where, what, and what to do about it. */
+/** Faults and hints as lines of the terminal: where, what, and what to do about it. */
 
 /** As the API tells them. */
 export interface FieldFault {
@@ -20,4 +20,8 @@ export function linesOfFaults(path: string, faults: readonly string[]): string[]
 
 export function printFaults(path: string, faults: readonly string[]): void {
   for (const line of linesOfFaults(path, faults)) console.error(line);
+}
+
+export function printHints(path: string, hints: Iterable<string>): void {
+  for (const hint of hints) console.log(`${path}: hint: ${hint}`);
 }

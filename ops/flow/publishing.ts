@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { placeOf, type CheckedFile } from './checking.ts';
-import { describeFault, printFaults, type FieldFault } from './fault-lines.ts';
+import { describeFault, printFaults, printHints, type FieldFault } from './fault-lines.ts';
 import type { FlowApi, Submitted } from './flow-api.ts';
 
 /**
@@ -131,8 +131,4 @@ const faultyOf = ({ faults }: Extract<Submitted<unknown>, { ok: false }>, file: 
 
 function describeRefusal(faults: readonly FieldFault[], file: CheckedFile): string[] {
   return faults.map((fault) => describeFault({ ...fault, field: placeOf(fault.field, file) }));
-}
-
-function printHints(path: string, hints: readonly string[]): void {
-  for (const hint of hints) console.log(`${path}: hint: ${hint}`);
 }

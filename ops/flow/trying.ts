@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { placeOf } from './checking.ts';
-import { describeFault, printFaults, type FieldFault } from './fault-lines.ts';
+import { describeFault, printFaults, printHints, type FieldFault } from './fault-lines.ts';
 import type { FlowApi } from './flow-api.ts';
 import type { Expectation, FlowFile } from './flow-file.ts';
 import { describeTrial, type Trial } from './trial-report.ts';
@@ -35,7 +35,7 @@ export async function tryFlowFile(api: FlowApi, path: string, file: FlowFile): P
     if (expect !== undefined && misses.length === 0) console.log('  as expected');
     for (const { message } of answer.hints) hints.add(message);
   }
-  for (const hint of hints) console.log(`${path}: hint: ${hint}`);
+  printHints(path, hints);
   return isWell;
 }
 

@@ -3,6 +3,7 @@ import { newId } from '../../platform/id.ts';
 import { createEventFeed } from '../../store/events.ts';
 import { claimDeliveries, settleDelivered, settleFailedAttempts } from '../../store/deliveries.ts';
 import { startWorkspaceApi, type WorkspaceApi } from './workspace-api.ts';
+import { allRoom } from '../support/lane-room.ts';
 
 let api: WorkspaceApi;
 let workspace: Awaited<ReturnType<WorkspaceApi['workspace']>>;
@@ -33,7 +34,7 @@ async function settle(end: 'delivered' | 'failed' | 'retried'): Promise<void> {
     leaseMs: 60_000,
     maxRows: 100,
     maxRowsPerLane: 100,
-    room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+    room: allRoom,
     afterLane: null,
   };
   const { claimed } = await claimDeliveries(api.pool, { claimedBy, ...rest });

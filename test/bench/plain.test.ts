@@ -70,7 +70,7 @@ async function startPlainProcess() {
     stopTimeoutMs: 20_000,
   });
   const isReady = async () => worker.hasExited() || (await fetch(`http://127.0.0.1:${port}/readyz`)).ok;
-  await eventually('the plain worker ready', isReady, { timeoutMs: 60_000 });
+  await eventually('the plain worker ready', isReady);
   if (worker.hasExited()) throw new Error(worker.readTail());
   return worker;
 }

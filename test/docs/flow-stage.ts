@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import type { ApiClient } from '../support/api-client.ts';
 import { eventually } from '../support/eventually.ts';
 import type { RecordedRequest } from '../support/recording-server.ts';
-import { waitUntilSettled } from '../support/settled.ts';
+import { waitUntilAllSent } from '../support/settled.ts';
 import { parseHours, type Example, type IsOpen, type Step } from './flow-example.ts';
 import type { Outside } from './flow-outside.ts';
 
@@ -159,12 +159,8 @@ export async function setFlowStage({ api, ingestKey, workspaceId, pool, outside 
     return items.findLast(({ kind }: { kind: string }) => kind === 'assignment')?.summary ?? '';
   }
 
-  /** Until nothing is under way, and all that went out has arrived: what came outside by then is all that came. */
   async function settle(): Promise<void> {
-    await waitUntilSettled({ pool, workspaceId });
-    await eventually('all is sent', async () => {
-      return (await api.get('/v1/deliveries?state=pending')).items.length === 0;
-    });
+    await waitUntilAllSent({ pool, workspaceId });
     expect(await api.get('/v1/deliveries?state=failed')).toMatchObject({ items: [] });
   }
 

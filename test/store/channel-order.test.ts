@@ -6,6 +6,7 @@ import { claimDeliveries, settleDelivered, settleFailedAttempts } from '../../st
 import { retryDelivery } from '../../store/delivery-records.ts';
 import { addReply } from '../../store/replies.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { allRoom } from '../support/lane-room.ts';
 import { createStage } from './stage.ts';
 
 let database: TestDatabase;
@@ -21,7 +22,7 @@ async function claim(): Promise<Record<string, string>> {
     leaseMs: 60_000,
     maxRows: 100,
     maxRowsPerLane: 100,
-    room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+    room: allRoom,
     afterLane: null,
   });
   return Object.fromEntries(claimed.map(({ id, payload }) => [(payload['data'] as { text: string }).text, id]));

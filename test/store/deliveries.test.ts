@@ -3,18 +3,13 @@ import { newId } from '../../platform/id.ts';
 import { createPool } from '../../platform/pool.ts';
 import { createChannel, updateChannel } from '../../store/channels.ts';
 import { transact } from '../../store/database.ts';
-import {
-  claimDeliveries,
-  releaseDeliveries,
-  settleDelivered,
-  settleFailedAttempts,
-  type LaneRoom,
-} from '../../store/deliveries.ts';
+import { claimDeliveries, releaseDeliveries, settleDelivered, settleFailedAttempts } from '../../store/deliveries.ts';
 import { forgetFailedDeliveries, retryDelivery } from '../../store/delivery-records.ts';
 import { addReply } from '../../store/replies.ts';
 import { readSystemGauges } from '../../store/upkeep.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
+import { allRoom } from '../support/lane-room.ts';
 import { createStage, type Stage } from './stage.ts';
 
 let database: TestDatabase;
@@ -44,7 +39,6 @@ async function prepare(conversations: number, replies: number): Promise<string> 
 }
 
 /** Every lane is well, and has nothing under way. */
-const allRoom: LaneRoom = { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 };
 
 const claim = async (claimedBy: string, more: Partial<Parameters<typeof claimDeliveries>[1]> = {}) =>
   (

@@ -40,6 +40,7 @@ import {
 } from '../../store/upkeep.ts';
 import { makePast } from '../bench/growth-population.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { allRoom } from '../support/lane-room.ts';
 import { letTimePass, settleAllDue } from './passing-time.ts';
 import { createStage, type Stage } from './stage.ts';
 
@@ -354,7 +355,7 @@ async function deliver(pool: pg.Pool, workspaceId: string): Promise<void> {
     leaseMs: 30_000,
     maxRows: 10,
     maxRowsPerLane: 10,
-    room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+    room: allRoom,
     afterLane: null,
   };
   const [first, second, ...others] = (await claimDeliveries(pool, claim)).claimed;

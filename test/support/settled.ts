@@ -2,10 +2,8 @@ import type pg from 'pg';
 import { eventually } from './eventually.ts';
 
 /** Resolves when nothing is under way: no message pending, no flow running, no close to carry out, and the outbox empty. */
-export async function waitUntilSettled(
-  { pool, workspaceId }: { pool: pg.Pool; workspaceId: string },
-  { timeoutMs = 120_000 }: { timeoutMs?: number } = {},
-): Promise<void> {
+export async function waitUntilSettled({ pool, workspaceId }: Workspace): Promise<void> {
+  const timeoutMs = 120_000;
   let left: UnderWay | undefined;
   try {
     await eventually(
@@ -19,6 +17,24 @@ export async function waitUntilSettled(
   } catch (error) {
     throw new Error(`not settled within ${timeoutMs} ms: ${JSON.stringify(left)}`, { cause: error });
   }
+}
+
+/** Resolves when nothing is under way and all that went out has arrived: what came outside by then is all that came. */
+export async function waitUntilAllSent({ pool, workspaceId }: Workspace): Promise<void> {
+  await waitUntilSettled({ pool, workspaceId });
+  await eventually('nothing is left to be sent', async () => {
+    const { rows } = await pool.query(
+      'SELECT kind, state, last_error FROM deliveries WHERE workspace_id = $1 LIMIT 1',
+      [workspaceId],
+    );
+    if (rows.length > 0) throw new Error(`left: ${JSON.stringify(rows)}`);
+    return true;
+  });
+}
+
+interface Workspace {
+  readonly pool: pg.Pool;
+  readonly workspaceId: string;
 }
 
 type UnderWay = Readonly<Record<'pending' | 'running' | 'closing' | 'outbox', number>>;

@@ -41,17 +41,13 @@ test('two agents of capacity 2 never have more, 46 of 50 wait, and get their tur
   );
 
   const closeRequested = new Set<string>();
-  await eventually(
-    'none waits',
-    async () => {
-      const { items } = await api.get('/v1/conversations?state=assigned');
-      const next = (items as { id: string }[]).filter(({ id }) => !closeRequested.has(id));
-      await Promise.all(next.map(({ id }) => api.post(`/v1/conversations/${id}/close`, {})));
-      for (const { id } of next) closeRequested.add(id);
-      return closeRequested.size === 50;
-    },
-    { timeoutMs: 60_000 },
-  );
+  await eventually('none waits', async () => {
+    const { items } = await api.get('/v1/conversations?state=assigned');
+    const next = (items as { id: string }[]).filter(({ id }) => !closeRequested.has(id));
+    await Promise.all(next.map(({ id }) => api.post(`/v1/conversations/${id}/close`, {})));
+    for (const { id } of next) closeRequested.add(id);
+    return closeRequested.size === 50;
+  });
   await waitUntilSettled({ pool, workspaceId });
   expect(await countByState()).toEqual({ closed: 50 });
 

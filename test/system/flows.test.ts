@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.ts';
 import { createFlowHouse, type FlowHouse, type TeamIds } from '../support/flow-house.ts';
 import { assertSoundHistory } from '../support/history-checker.ts';
 import { startRecordingServer, type RecordingServer } from '../support/recording-server.ts';
-import { waitUntilSettled } from '../support/settled.ts';
+import { waitUntilAllSent } from '../support/settled.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 
 let system: TestSystem;
@@ -103,12 +103,7 @@ const textsSent = (): string[] =>
 
 /** All that the channel has got, once nothing is under way and nothing is left to be sent. */
 async function allTextsSent({ workspace: { workspaceId } }: FlowHouse): Promise<string[]> {
-  const { pool } = system.database;
-  await waitUntilSettled({ pool, workspaceId });
-  await eventually('nothing is left to be sent', async () => {
-    const { rows } = await pool.query('SELECT FROM deliveries WHERE workspace_id = $1 LIMIT 1', [workspaceId]);
-    return rows.length === 0;
-  });
+  await waitUntilAllSent({ pool: system.database.pool, workspaceId });
   return textsSent();
 }
 

@@ -20,6 +20,7 @@ import { createStage, type Stage } from '../store/stage.ts';
 import { startChannelEndpoint, verifyDelivery, type ChannelEndpoint } from '../support/channel-endpoint.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
+import { allRoom } from '../support/lane-room.ts';
 
 const logger = createLogger(loadConfig({ LOG_LEVEL: 'silent' }), 'test');
 const loopback = ['127.0.0.0/8'];
@@ -230,7 +231,7 @@ test('the claims of a worker that died come back, and are sent under the same id
     leaseMs: 300,
     maxRows: 10,
     maxRowsPerLane: 10,
-    room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+    room: allRoom,
     afterLane: null,
   };
   const { claimed } = await claimDeliveries(database.pool, { ...options, claimedBy: newId() });
@@ -510,7 +511,7 @@ test('a claim looks at what is due, not at all that waits', async () => {
       leaseMs: 1_000,
       maxRows: 64,
       maxRowsPerLane: 16,
-      room: { roomByLane: new Map(), ailingLanes: [], ailingRoom: 0 },
+      room: allRoom,
       afterLane: null,
     };
     const countRead = async (): Promise<number> => {
